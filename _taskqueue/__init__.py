@@ -1,0 +1,16 @@
+"""The body of the task queue. ``taskqueue.py`` beside this folder is its face.
+
+The floors, from the top; a module imports only from floors below its own (checked by import-linter):
+
+    cli                 flags and commands; imports no role
+    web                 the HTTP API and the metrics endpoint, on Quart and Hypercorn
+    work | upkeep       run tasks | promote, recover, prune, sample
+    client              the producer side: submit, look, cancel, wait
+    store               the only door to Redis
+    metrics             every Prometheus instrument, once
+    settings            frozen settings, and where each value came from
+    tasks               how a user declares a task: @task, Context, discovery, payload binding
+    domain              pure: states, records, back-off, ids, errors
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,76 @@
+"""Every exception the product raises on purpose.
+
+    TaskqueueError
+    ├── UsageError            a setting, file or argument is wrong; the process ends with status 2
+    │   ├── HandlerError      a handler file does not import, or declares something impossible
+    │   └── StoreUnsuitable   the store answers but must not be used (too old, evicts keys, wrong password)
+    ├── StoreError
+    │   ├── StoreUnavailable  the store is out of reach or not ready; try again
+    │   └── StoreFull         the store refuses growth (maxmemory reached)
+    ├── PayloadMismatch       the payload does not fit the handler's parameters; never retried
+    └── HandlerSignal         what a handler raises to steer its own task
+        ├── Retry             run again later
+        ├── Discard           give up now: dead
+        └── Cancel            end as cancelled, which is no failure
+"""
+
+from __future__ import annotations
+
+
+class TaskqueueError(Exception):
+    """Base of all errors below."""
+
+
+class UsageError(TaskqueueError):
+    """Something the operator wrote is wrong. The text is one line: what is wrong and what to do."""
+
+
+class HandlerError(UsageError):
+    """A handler file cannot be imported, or declares something impossible."""
+
+
+class StoreUnsuitable(UsageError):
+    """The store answers, but must not be used as it is."""
+
+
+class StoreError(TaskqueueError):
+    """The store could not do what was asked."""
+
+
+class StoreUnavailable(StoreError):
+    """The store is out of reach or not ready. The outcome of the call is unknown; scripts are safe to send again."""
+
+
+class StoreFull(StoreError):
+    """The store refuses to grow (``maxmemory`` reached). Nothing was written."""
+
+
+class PayloadMismatch(TaskqueueError):
+    """The payload does not fit the handler's parameters. Retrying cannot help, so the task goes to dead."""
+
+
+class HandlerSignal(TaskqueueError):
+    """Base of what a handler may raise to steer its own task."""
+
+
+class Retry(HandlerSignal):
+    """Run this task again later.
+
+    Args:
+        message: why, for the people who read the attempts.
+        after: seconds, or a duration such as ``"5m"``; None takes the task's own back-off.
+        count: False makes it a snooze: no attempt is used and no error is recorded.
+    """
+
+    def __init__(self, message: str = "", after: float | str | None = None, count: bool = True) -> None:
+        super().__init__(message)
+        self.after = after
+        self.count = count
+
+
+class Discard(HandlerSignal):
+    """Give up on this task now: it is dead, whatever attempts are left."""
+
+
+class Cancel(HandlerSignal):
+    """End this task as cancelled, which counts as no failure."""

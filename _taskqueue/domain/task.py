@@ -1,0 +1,140 @@
+"""The values that travel between the floors: what was submitted, what a claim is, how an attempt ended."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+
+import msgspec
+
+from _taskqueue.domain.backoff import Backoff
+
+PRIORITY_DEFAULT = 5
+PRIORITY_MAX = 9
+MAX_ATTEMPTS_DEFAULT = 5
+MAX_ATTEMPTS_MAX = 1_000
+TIMEOUT_DEFAULT_S = 60.0
+MAX_CRASHES_DEFAULT = 3
+QUEUE_DEFAULT = "default"
+
+ERROR_MESSAGE_CHARS_MAX = 4_096
+TRACEBACK_CHARS_MAX = 16_384
+
+QUEUE_NAME = re.compile(r"[a-z0-9_.-]{1,64}", re.ASCII)
+TASK_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}", re.ASCII)
+
+
+class Record(msgspec.Struct, array_like=True, frozen=True):
+    """One submission, unchanged for the life of the task. Stored as packed bytes that no script reads.
+
+    None in a policy field means that the handler's own policy holds, which only a worker knows.
+    """
+
+    task: str
+    """handler name; empty means the worker's default task"""
+    payload: bytes
+    """the payload's text: a JSON string's own characters, or the JSON of anything else"""
+    is_text: bool
+    """the payload came as a JSON string"""
+    created_ms: int
+    """wall time of the submitting process, milliseconds since 1970"""
+    priority: int = PRIORITY_DEFAULT
+    timeout_s: float | None = None
+    max_attempts: int | None = None
+    backoff: Backoff | None = None
+    expires_ms: int | None = None
+    tags: tuple[str, ...] = ()
+    meta: dict[str, str] = {}
+
+
+class Submission(msgspec.Struct, frozen=True):
+    """A record on its way to a queue."""
+
+    record: Record
+    queue: str = QUEUE_DEFAULT
+    delay_ms: int = 0
+    """how long after the store's now it becomes pending"""
+    run_at_ms: int | None = None
+    """or the absolute time, by the store's clock"""
+    expires_in_ms: int | None = None
+
+
+class Ending(StrEnum):
+    """How one attempt ended (a task has a state, an attempt has an ending)."""
+
+    OK = "ok"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    RELEASED = "released"
+    SNOOZED = "snoozed"
+
+
+class Failure(msgspec.Struct, array_like=True, frozen=True):
+    """What went wrong, as text: nothing read back from the store ever selects code to run."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+
+class Attempt(msgspec.Struct, array_like=True, frozen=True):
+    """One finished attempt, kept with the task."""
+
+    number: int
+    """1, 2, …: counts every start that ended in a failure or a loss"""
+    ending: str
+    started_ms: int
+    run_ms: int
+    worker: str
+    failure: Failure | None = None
+
+
+class Outcome(msgspec.Struct, array_like=True, frozen=True):
+    """How a task ended, written once with its terminal state."""
+
+    attempt: int
+    started_ms: int
+    run_ms: int
+    worker: str
+    result: bytes | None = None
+    """JSON, for succeeded tasks whose handler returned something"""
+    reason: str = ""
+    """for dead ones: attempts, discarded, invalid_payload, poison, unencodable_result"""
+    failure: Failure | None = None
+
+
+class Claim(msgspec.Struct):
+    """One task a worker holds: the record, and what the store says of its past."""
+
+    id: bytes
+    record: Record
+    ready_ms: int
+    attempt: int = 1
+    """counts against ``max_attempts``"""
+    crashes: int = 0
+    lease: str = ""
+    queue: str = QUEUE_DEFAULT
+    checkpoint: bytes | None = None
+
+    @property
+    def number(self) -> int:
+        """Which start of the task this is, crashes included."""
+        return self.attempt + self.crashes
+
+
+class Progress(msgspec.Struct, array_like=True, frozen=True):
+    """How far a running attempt says it is."""
+
+    done: float
+    total: float | None
+    message: str | None
+    at_ms: int
+
+
+def clip(text: str, chars_max: int) -> str:
+    """The text within a limit, its end kept: errors say what matters last."""
+    if len(text) <= chars_max:
+        return text
+    return "… " + text[-(chars_max - 2) :]

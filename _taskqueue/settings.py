@@ -1,0 +1,317 @@
+"""Frozen settings: every option once, with its flag, its environment twin, its default and its unit in its name.
+
+A value comes from the first of: flag, ``TASKQUEUE_*`` variable (or the file that ``TASKQUEUE_*_FILE`` names),
+``taskqueue.toml``, default. ``REDIS_URL`` also counts for ``--redis-url``, after its own variable.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from _taskqueue.domain.durations import parse_duration, parse_size, show_duration
+from _taskqueue.domain.errors import UsageError
+from _taskqueue.domain.task import QUEUE_NAME, TASK_NAME
+
+ENV_PREFIX = "TASKQUEUE_"
+CONFIG_FILE = "taskqueue.toml"
+SHARED_STORE_DEFAULT = "redis://localhost:6379/0"
+ROLES = ("all", "api", "worker", "scheduler")
+STRICT_HEAD_START_MS = 10**13
+"""A head start no waiting time can make up for (300 years), yet exact in a double for all ten priorities."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What one process does. Times end in ``_s`` (seconds), sizes in ``_bytes``, counts in ``_max``."""
+
+    roles: frozenset[str]
+    """of api, worker, scheduler"""
+    host: str
+    port: int
+    metrics_host: str
+    metrics_port: int
+    redis_url: str | None
+    """None: the embedded store"""
+    namespace: str
+    data_dir: Path
+    fsync: str
+    handlers: tuple[str, ...]
+    default_task: str
+    queues: tuple[tuple[str, float], ...]
+    """(queue, weight); empty: every queue"""
+    concurrency: int
+    threads: int
+    processes: int
+    drain_timeout_s: float
+    lease_s: float
+    stall_limit_s: float
+    max_crashes: int
+    head_start_ms: int
+    payload_bytes_max: int
+    result_bytes_max: int
+    retain_succeeded_s: float
+    retain_failed_s: float
+    retain_max: int
+    log_level: str
+    log_format: str
+    log_tasks: str
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One setting as a user meets it."""
+
+    name: str
+    """``drain-timeout``: the flag without dashes; the variable and the file key follow from it"""
+    default: str | None
+    parse: Callable[[str], Any]
+    help: str
+    field: str
+    repeatable: bool = False
+
+    @property
+    def flag(self) -> str:
+        return f"--{self.name}"
+
+    @property
+    def variable(self) -> str:
+        return ENV_PREFIX + self.name.replace("-", "_").upper()
+
+    @property
+    def key(self) -> str:
+        return self.name.replace("-", "_")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, and what to say about where they came from."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+    """option name → flag, environment, file or default"""
+    warnings: tuple[str, ...]
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"{text!r} is not one of {', '.join(choices)}")
+        return text
+
+    return parse
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.strip().isascii() or not text.strip().isdigit() or not low <= int(text) <= high:
+            raise ValueError(f"{text!r} is not a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def _duration(low: str, high: str) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        seconds = parse_duration(text)
+        if not parse_duration(low) <= seconds <= parse_duration(high):
+            raise ValueError(f"{text!r} is not between {low} and {high}")
+        return seconds
+
+    return parse
+
+
+def _bytes(low: str, high: str) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        size = parse_size(text)
+        if not parse_size(low) <= size <= parse_size(high):
+            raise ValueError(f"{text!r} is not between {low} and {high}")
+        return size
+
+    return parse
+
+
+def _roles(text: str) -> frozenset[str]:
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in ROLES:
+            raise ValueError(f"{name!r} is no role; choose from {', '.join(ROLES)}, or several with commas")
+    if "all" in names:
+        return frozenset({"api", "worker", "scheduler"})
+    return frozenset(names) | ({"scheduler"} if "worker" in names else set())
+
+
+def parse_queues(text: str) -> tuple[tuple[str, float], ...]:
+    """``"default,emails=5"`` → ``(("default", 1.0), ("emails", 5.0))``. Raises ValueError."""
+    found: dict[str, float] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, weight = part.partition("=")
+        if not QUEUE_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no queue name; use 1 to 64 of a-z, 0-9, _ . -")
+        if weight and not (weight.isdigit() and 1 <= int(weight) <= 1000):
+            raise ValueError(f"{part!r} has no weight from 1 to 1000")
+        found[name] = float(weight or 1)
+    return tuple(found.items())
+
+
+def _namespace(text: str) -> str:
+    if not QUEUE_NAME.fullmatch(text):
+        raise ValueError(f"{text!r} is no namespace; use 1 to 64 of a-z, 0-9, _ . -")
+    return text
+
+
+def _task_name(text: str) -> str:
+    if text and not TASK_NAME.fullmatch(text):
+        raise ValueError(f"{text!r} is no task name; use 1 to 128 letters, digits, _ . : -")
+    return text
+
+
+def _head_start(text: str) -> int:
+    if text.strip().lower() == "inf":
+        return STRICT_HEAD_START_MS
+    return int(_duration("0s", "30d")(text) * 1000)
+
+
+def _text(text: str) -> str:
+    return text
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option("role", "all", _roles, "what this process does: all, api, worker (with scheduler), scheduler; several with commas", "roles"),
+    Option("host", "127.0.0.1", _text, "address the API listens on", "host"),
+    Option("port", "8080", _whole(0, 65535), "port of the API; 0 takes a free one", "port"),
+    Option("metrics-host", None, _text, "address of /metrics (default: that of the API)", "metrics_host"),
+    Option("metrics-port", "2112", _whole(0, 65535), "port of /metrics; 0 takes a free one", "metrics_port"),
+    Option("redis-url", None, _text, "shared store: redis://, rediss://, unix://, redis+sentinel://, redis+cluster://, memory:// (default: embedded for role all, else redis://localhost:6379/0)", "redis_url"),
+    Option("namespace", "taskqueue", _namespace, "first part of every key in the store", "namespace"),
+    Option("data-dir", "./.taskqueue", Path, "where the embedded store keeps its data", "data_dir"),
+    Option("fsync", "everysec", _one_of("everysec", "always"), "when the embedded store writes to disk: everysec, always", "fsync"),
+    Option("handlers", "handlers", _text, "folder or dotted module with your tasks; repeatable", "handlers", repeatable=True),
+    Option("default-task", "", _task_name, "task for submissions that name none (default: the only handler, else echo)", "default_task"),
+    Option("queues", "", parse_queues, "queues to serve, with weights: default,emails=5 (default: every queue)", "queues"),
+    Option("concurrency", "100", _whole(1, 10_000), "how many tasks run at once in this process", "concurrency"),
+    Option("threads", "16", _whole(1, 1_000), "threads for handlers that are plain functions", "threads"),
+    Option("processes", "2", _whole(1, 256), "processes for handlers with process=True", "processes"),
+    Option("drain-timeout", "25s", _duration("0s", "1d"), "how long running tasks may finish at shutdown", "drain_timeout_s"),
+    Option("lease", "30s", _duration("1s", "1h"), "how long a silent worker keeps its tasks", "lease_s"),
+    Option("stall-limit", "60s", _duration("1s", "1d"), "how long handlers may block the event loop before its tasks are given up", "stall_limit_s"),
+    Option("max-crashes", "3", _whole(1, 100), "lost workers before a task is dead as poison", "max_crashes"),
+    Option("head-start", "60s", _head_start, "head start of each priority level over the one below; inf makes priorities strict", "head_start_ms"),
+    Option("max-payload", "1MiB", _bytes("1", "64MiB"), "largest payload of a task", "payload_bytes_max"),
+    Option("max-result", "1MiB", _bytes("1", "64MiB"), "largest result of a task", "result_bytes_max"),
+    Option("retain-succeeded", "1d", _duration("0s", "3650d"), "how long succeeded tasks are kept", "retain_succeeded_s"),
+    Option("retain-failed", "30d", _duration("0s", "3650d"), "how long dead, cancelled and expired tasks are kept", "retain_failed_s"),
+    Option("retain-max", "100000", _whole(0, 100_000_000), "how many finished tasks of one state a queue keeps", "retain_max"),
+    Option("log-level", "info", _one_of("debug", "info", "warning", "error"), "debug, info, warning, error", "log_level"),
+    Option("log-format", "auto", _one_of("auto", "json", "console"), "auto (console on a terminal), json, console", "log_format"),
+    Option("log-tasks", "finish", _one_of("errors", "finish", "all"), "a log line for: errors only, each finish, each start too", "log_tasks"),
+)  # fmt: skip
+
+
+def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str], config: Path | None = None) -> Loaded:
+    """Put the settings together.
+
+    Args:
+        flags: option name → text (or list of texts), as given on the command line; absent or None where not given.
+        environ: the environment.
+        config: the settings file; None looks for ``taskqueue.toml`` in the working folder.
+
+    Raises:
+        UsageError: a value that does not fit; names the option, where it came from, and the rule.
+    """
+    file = _read_file(config)
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for option in OPTIONS:
+        text, sources[option.name] = _find(option, flags, environ, file)
+        values[option.field] = _parse(option, text, sources[option.name])
+    values["metrics_host"] = values["metrics_host"] or values["host"]
+    values["redis_url"] = _store_url(values)
+    return Loaded(Settings(**values), sources, tuple(_unknown_variables(environ)))
+
+
+def _store_url(values: Mapping[str, Any]) -> str | None:
+    whole = {"api", "worker", "scheduler"} <= values["roles"]
+    return values["redis_url"] or (None if whole else SHARED_STORE_DEFAULT)
+
+
+def _find(option: Option, flags: Mapping[str, Any], environ: Mapping[str, str], file: Mapping[str, Any]) -> tuple[Any, str]:
+    if flags.get(option.name) is not None:
+        return flags[option.name], option.flag
+    if option.variable in environ:
+        return environ[option.variable], option.variable
+    if secret := environ.get(option.variable + "_FILE"):
+        return _read_secret(secret, option), option.variable + "_FILE"
+    if option.name == "redis-url" and environ.get("REDIS_URL"):
+        return environ["REDIS_URL"], "REDIS_URL"
+    if option.key in file:
+        return file[option.key], CONFIG_FILE
+    return option.default, "default"
+
+
+def _parse(option: Option, value: Any, source: str) -> Any:
+    try:
+        if option.repeatable:
+            texts = value.split(",") if isinstance(value, str) else value
+            return tuple(option.parse(_as_text(text)) for text in texts)
+        if value is None:
+            return None
+        if isinstance(value, list):
+            value = ",".join(map(_as_text, value))
+        return option.parse(_as_text(value))
+    except ValueError as error:
+        raise UsageError(f"{option.flag} (from {source}): {error}") from None
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise ValueError(f"{value!r} is neither a text nor a number")
+    return str(value)
+
+
+def _read_secret(path: str, option: Option) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError as error:
+        raise UsageError(f"{option.variable}_FILE: cannot read {path}: {error.strerror}") from None
+
+
+def _read_file(config: Path | None) -> Mapping[str, Any]:
+    path = config or Path(CONFIG_FILE)
+    if config is None and not path.exists():
+        return {}
+    try:
+        found = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise UsageError(f"cannot read the settings file {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from None
+    known = [option.key for option in OPTIONS]
+    for key in found:
+        if key not in known:
+            raise UsageError(f"{path}: unknown setting {key!r}{_did_you_mean(key, known)}")
+    return found
+
+
+def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    known = [option.variable for option in OPTIONS]
+    both = {*known, *(name + "_FILE" for name in known)}
+    strange = sorted(name for name in environ if name.startswith(ENV_PREFIX) and name not in both)
+    return [f"{name} is no setting and is ignored{_did_you_mean(name, known)}" for name in strange]
+
+
+def _did_you_mean(word: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, known, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def show_value(value: Any) -> str:
+    """A setting as the tables show it."""
+    if isinstance(value, float) and math.isfinite(value):
+        return show_duration(value)
+    return str(value)

@@ -1,0 +1,51 @@
+"""One reading of everything that can go wrong with Redis, used by every loop and by the API."""
+
+from __future__ import annotations
+
+import redis.exceptions as rx
+
+from _taskqueue.domain.errors import StoreError, StoreFull, StoreUnavailable
+
+PASSING_FAULTS = (
+    rx.ConnectionError,  # refused, reset, LOADING, wrong password, too many clients
+    rx.TimeoutError,
+    rx.ReadOnlyError,  # talking to a replica after a failover
+    rx.ClusterDownError,
+    rx.TryAgainError,
+    rx.MasterDownError,
+    rx.MovedError,
+    rx.AskError,
+    rx.RedisClusterException,
+    OSError,
+)
+_PASSING_PREFIXES = ("BUSY", "MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "LOADING", "TRYAGAIN", "UNBLOCKED")
+
+
+def translate(error: Exception) -> StoreError | None:
+    """The product's own error for an exception of redis-py, or None when it is a defect of ours."""
+    if isinstance(error, rx.OutOfMemoryError) or str(error).startswith("OOM"):
+        return StoreFull("the store has reached its memory limit and accepts no more data")
+    if isinstance(error, PASSING_FAULTS):
+        return StoreUnavailable(f"the store does not answer: {_first_line(error)}")
+    if isinstance(error, rx.ResponseError) and str(error).startswith(_PASSING_PREFIXES):
+        return StoreUnavailable(f"the store is not ready: {_first_line(error)}")
+    return None
+
+
+def kind_of(error: Exception) -> str:
+    """A short, bounded name of the fault for a metric label."""
+    if isinstance(error, rx.OutOfMemoryError):
+        return "full"
+    if isinstance(error, (rx.TimeoutError, TimeoutError)):
+        return "timeout"
+    if isinstance(error, rx.BusyLoadingError):
+        return "loading"
+    if isinstance(error, rx.AuthenticationError):
+        return "auth"
+    if isinstance(error, (rx.ConnectionError, OSError)):
+        return "connection"
+    return "reply"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

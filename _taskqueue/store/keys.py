@@ -1,0 +1,61 @@
+"""The key schema: every Redis key the product uses is built here.
+
+A queue's keys share one hash tag, ``<namespace>:{<queue>}:<name>``, so all keys of a script lie in one cluster slot.
+A task is in exactly one of the state indexes; the index is the state, no second copy can disagree.
+"""
+
+from __future__ import annotations
+
+QUEUE_KEYS: dict[str, str] = {
+    # the record and what hangs on it
+    "records": "hash id → packed record; never read by scripts; removed by prune",
+    "outcomes": "hash id → packed outcome of finished tasks; removed by prune",
+    "tries": "hash id → failed attempts|crashes; only tasks that failed or lost a worker; removed by prune",
+    "history": "hash id:number → packed attempt; only those tasks; removed by prune",
+    "progress": "hash id → packed progress; only tasks that reported; removed by prune",
+    "logs": "hash id:number → text of an attempt's log, capped; removed by prune",
+    "checkpoints": "hash id → what the handler saved between attempts; removed by prune",
+    # state indexes
+    "pending": "sorted set id → ready ms − priority × head start; state pending",
+    "unroutable": "sorted set id → arrival number; state pending, but no worker so far knows the name",
+    "scheduled": "sorted set id → due ms + priority/16; state scheduled",
+    "retrying": "sorted set id → due ms + priority/16; state retrying",
+    "running": "hash id → lease|start or prefetched|attempt|crashes|claimed ms|score; state running",
+    "succeeded": "sorted set id → finish ms; bounded by retention",
+    "dead": "sorted set id → finish ms; bounded by retention",
+    "cancelled": "sorted set id → finish ms; bounded by retention",
+    "expired": "sorted set id → finish ms; bounded by retention",
+    # leases and signals
+    "leases": "sorted set lease → expiry ms; one per live worker session",
+    "holdings": "hash lease → how many tasks it holds; compared by the holder at each call",
+    "patrols": "hash last_ms, hold_until_ms: when the reaper last looked; two fields",
+    "cancelling": "hash id → lease: running tasks asked to cancel; removed when the task leaves running",
+    "expiries": "sorted set id → expiry ms; only tasks with expires_in; removed when due or pruned",
+    "wake": "list of at most one token that idle workers block on",
+}
+"""Name → type, what it holds, its bound or life."""
+
+GLOBAL_KEYS: dict[str, str] = {
+    "queues": "hash queue → route number; grows by one per queue ever used, at most 65,535",
+    "workers": "hash worker → JSON of its last beat; removed at exit, or by the scheduler when it fell silent",
+}
+
+
+class QueueKeys:
+    """The keys of one queue."""
+
+    def __init__(self, namespace: str, queue: str) -> None:
+        self._stem = f"{namespace}:{{{queue}}}:"
+
+    def key(self, name: str) -> str:
+        """The Redis key of this name in the table above. Raises KeyError for any other name."""
+        if name not in QUEUE_KEYS:
+            raise KeyError(name)
+        return self._stem + name
+
+
+def global_key(namespace: str, name: str) -> str:
+    """A key that belongs to no queue. Raises KeyError for a name not in the table above."""
+    if name not in GLOBAL_KEYS:
+        raise KeyError(name)
+    return f"{namespace}:{name}"

@@ -1,0 +1,49 @@
+-- Where a waiting task goes. A waiting score is the due time plus priority/16, so that promotion knows the priority;
+-- a pending score is the time it became ready, less the head start of its priority.
+local function wait_in(index, id, due_ms, priority)
+  redis.call('ZADD', index, due_ms + priority / 16, id)
+end
+
+local function promote(index, limit)
+  local due = redis.call('ZRANGE', index, '-inf', '(' .. string.format('%.0f', now + 1), 'BYSCORE', 'LIMIT', 0, limit, 'WITHSCORES')
+  if #due == 0 then
+    return 0, 0
+  end
+  local ids, scores = {}, {}
+  for i = 1, #due, 2 do
+    local score = tonumber(due[i + 1])
+    local ready = math.floor(score)
+    ids[#ids + 1] = due[i]
+    scores[#scores + 1] = string.format('%.0f', ready - (score - ready) * 16 * head_start_ms)
+    scores[#scores + 1] = due[i]
+  end
+  redis.call('ZREM', index, unpack(ids))
+  redis.call('ZADD', pending, unpack(scores))
+  return #ids, now - math.floor(tonumber(due[2]))
+end
+
+local function expire(limit)
+  local ids = redis.call('ZRANGE', expiries, '-inf', string.format('%.0f', now), 'BYSCORE', 'LIMIT', 0, limit)
+  for i = 1, #ids do
+    local id = ids[i]
+    local left = redis.call('ZREM', pending, id) + redis.call('ZREM', scheduled, id)
+      + redis.call('ZREM', retrying, id) + redis.call('ZREM', unroutable, id)
+    if left > 0 then
+      redis.call('ZADD', expired, now, id)
+    end
+  end
+  if #ids > 0 then
+    redis.call('ZREM', expiries, unpack(ids))
+  end
+  return #ids
+end
+
+local function next_due()
+  local due = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2]
+  local again = redis.call('ZRANGE', retrying, 0, 0, 'WITHSCORES')[2]
+  if due and again then
+    due = math.min(tonumber(due), tonumber(again))
+  end
+  due = due or again
+  return due and math.max(0, math.floor(tonumber(due)) - now) or -1
+end

@@ -1,0 +1,3 @@
+-- Redis' clock, read once a script: the only clock for leases and due times.
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)

@@ -1,0 +1,17 @@
+-- Make held tasks pending again, for a worker that knows their names.
+-- keys:  unroutable, pending, wake
+-- args:  ...
+-- rest:  per task: id, pending score
+-- uses:  wake
+-- gives: how many
+local count = 0
+for i = rest + 1, #ARGV, 2 do
+  if redis.call('ZREM', unroutable, ARGV[i]) == 1 then
+    redis.call('ZADD', pending, ARGV[i + 1], ARGV[i])
+    count = count + 1
+  end
+end
+if count > 0 then
+  leave_token()
+end
+return count

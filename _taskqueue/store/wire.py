@@ -1,0 +1,16 @@
+"""The one codec between Python values and the bytes that Redis keeps (MessagePack through msgspec)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from _taskqueue.domain.task import Attempt, Outcome, Progress, Record
+
+_encoder = msgspec.msgpack.Encoder()
+encode = _encoder.encode
+"""Pack a Record, Attempt, Outcome or Progress."""
+
+decode_record = msgspec.msgpack.Decoder(Record).decode
+decode_attempt = msgspec.msgpack.Decoder(Attempt).decode
+decode_outcome = msgspec.msgpack.Decoder(Outcome).decode
+decode_progress = msgspec.msgpack.Decoder(Progress).decode
