@@ -42,7 +42,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
     timeout_s: float | None = None
     max_attempts: int | None = None
     backoff: Backoff | None = None
-    expires_ms: int | None = None
+    expires_in_ms: int | None = None
     tags: tuple[str, ...] = ()
     meta: dict[str, str] = {}
 

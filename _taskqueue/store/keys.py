@@ -1,6 +1,7 @@
 """The key schema: every Redis key the product uses is built here.
 
-A queue's keys share one hash tag, ``<namespace>:{<queue>}:<name>``, so all keys of a script lie in one cluster slot.
+A queue's keys share one hash tag, ``<namespace>:{<queue>}:<name>``, and those of no queue another,
+``{<namespace>}:<name>``, so all keys of a script lie in one cluster slot.
 A task is in exactly one of the state indexes; the index is the state, no second copy can disagree.
 """
 
@@ -37,7 +38,9 @@ QUEUE_KEYS: dict[str, str] = {
 
 GLOBAL_KEYS: dict[str, str] = {
     "queues": "hash queue → route number; grows by one per queue ever used, at most 65,535",
-    "workers": "hash worker → JSON of its last beat; removed at exit, or by the scheduler when it fell silent",
+    "workers": "hash worker → JSON of its last beat; removed at exit or after a long silence",
+    "beats": "sorted set worker → time of its last beat; removed with the above",
+    "alive": "string that readiness writes; lives 10 s",
 }
 
 
@@ -58,4 +61,4 @@ def global_key(namespace: str, name: str) -> str:
     """A key that belongs to no queue. Raises KeyError for a name not in the table above."""
     if name not in GLOBAL_KEYS:
         raise KeyError(name)
-    return f"{namespace}:{name}"
+    return f"{{{namespace}}}:{name}"

@@ -6,6 +6,7 @@ when it refuses to grow; other errors of Redis are defects and pass through.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ SUBMIT_MAX = 1_000
 CLAIM_BYTES_MAX = 8 * 1024 * 1024
 ATTEMPTS_SHOWN_MAX = 50
 PAGE = 500
+WORKER_SILENT_MS = 600_000
+"""A worker that did not beat for this long is forgotten."""
 VERSION_MIN = (6, 2)
 
 _TERMS = [str(priority) for priority in range(10)]
@@ -152,6 +155,7 @@ class Store:
         self._timers: dict[str, Any] = {}
         self._routes: dict[str, int] = {}
         self._queues: dict[int, str] = {}
+        self._queues_read_at = -math.inf
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -182,7 +186,7 @@ class Store:
 
     async def ping(self) -> None:
         """Prove that the store takes writes (PING alone is fine in a wedged Redis)."""
-        await self._command("ping", "SET", f"{self.namespace}:alive", "1", "PX", "10000")
+        await self._command("ping", "SET", global_key(self.namespace, "alive"), "1", "PX", "10000")
 
     async def _command(self, op: str, *args: Any) -> Any:
         began = time.perf_counter()
@@ -193,31 +197,37 @@ class Store:
         except NoPermissionError as error:
             raise StoreUnsuitable(f"the Redis user lacks a permission: {error}") from None
         except Exception as error:
-            raise self._translated(error) from error
+            raise self.translated(error) from error
         finally:
             timer = self._timers.get(op)
             if timer is None:
                 timer = self._timers[op] = self._metrics.redis_command_seconds.labels(op)
             timer.observe(time.perf_counter() - began)
 
-    def _translated(self, error: Exception) -> Exception:
+    def translated(self, error: Exception) -> Exception:
+        """The product's own error for one of redis-py; counts it."""
         self._metrics.redis_errors.labels(faults.kind_of(error)).inc()
         return faults.translate(error) or error
 
     async def _run(self, verb: str, queue: str, *args: Any, index: str = "") -> Any:
-        script, keys = self._bound(verb, queue, index)
+        script, keys = self.bound(verb, queue, index)
         try:
             return await self._command(verb, "EVALSHA", script.sha, len(keys), *keys, *args)
         except NoScriptError:  # first use, or the server was restarted or flushed; EVAL also caches it
             return await self._command(verb, "EVAL", script.source, len(keys), *keys, *args)
 
-    def _bound(self, verb: str, queue: str, index: str = "") -> tuple[Script, list[str]]:
+    def bound(self, verb: str, queue: str = "", index: str = "") -> tuple[Script, list[str]]:
+        """A script with its keys, for a queue or (without one) for the whole namespace."""
         found = self._calls.get((verb, queue, index))
         if found is None:
-            script, keys = self._scripts[verb], QueueKeys(self.namespace, queue)
-            named = [keys.key(index if name == "index" else name) for name in script.keys]
-            found = self._calls[verb, queue, index] = script, named
+            script = self._scripts[verb]
+            found = self._calls[verb, queue, index] = script, [self._key(name, queue, index) for name in script.keys]
         return found
+
+    def _key(self, name: str, queue: str, index: str = "") -> str:
+        if not queue:
+            return global_key(self.namespace, name)
+        return QueueKeys(self.namespace, queue).key(index if name == "index" else name)
 
     # -- queues -----------------------------------------------------------------------------------------------------
 
@@ -226,19 +236,18 @@ class Store:
         known = self._routes.get(queue)
         if known is not None:
             return known
-        script = self._scripts["register"]
-        key = global_key(self.namespace, "queues")
-        number = int(await self._command("register", "EVAL", script.source, 1, key, queue, ids.ROUTES_MAX))
+        number = int(await self._run("register", "", queue, ids.ROUTES_MAX))
         if number < 0:
             raise UsageError(f"no more than {ids.ROUTES_MAX - 1} queues can exist")
         self._routes[queue], self._queues[number] = number, queue
         return number
 
-    async def queues(self) -> list[str]:
-        """Every queue ever used, by name."""
-        flat = await self._command("queues", "HGETALL", global_key(self.namespace, "queues"))
-        for name, number in (flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)):
-            self._routes[name.decode()], self._queues[int(number)] = int(number), name.decode()
+    async def queues(self, max_age_s: float = 0.0) -> list[str]:
+        """Every queue ever used, by name; from memory when it was read less than ``max_age_s`` ago."""
+        if time.monotonic() - self._queues_read_at >= max_age_s:
+            self._queues_read_at = time.monotonic()
+            for name, number in _pairs(await self._command("queues", "HGETALL", global_key(self.namespace, "queues"))):
+                self._routes[name.decode()], self._queues[int(number)] = int(number), name.decode()
         return sorted(self._routes)
 
     async def queue_of(self, task_id: str) -> str | None:
@@ -323,33 +332,26 @@ class Store:
 
     async def running(self, queue: str, cursor: int) -> tuple[int, list[Held]]:
         """A page of running tasks; a cursor of 0 begins and ends the walk."""
-        key = QueueKeys(self.namespace, queue).key("running")
-        cursor, flat = await self._command("running", "HSCAN", key, cursor, "COUNT", PAGE)
-        pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
-        return int(cursor), [Held.read(task_id, value) for task_id, value in pairs]
+        cursor, flat = await self._command("running", "HSCAN", self._key("running", queue), cursor, "COUNT", PAGE)
+        return int(cursor), [Held.read(task_id, value) for task_id, value in _pairs(flat)]
 
     async def wait_for_token(self, client: Client, queue: str) -> bool:
         """Block on a connection of its own until a task may be there; False after BLOCK_S without one."""
-        key = QueueKeys(self.namespace, queue).key("wake")
         try:
-            return await client.execute_command("BLPOP", key, BLOCK_S) is not None
+            return await client.execute_command("BLPOP", self._key("wake", queue), BLOCK_S) is not None
         except Exception as error:
-            raise self._translated(error) from error
+            raise self.translated(error) from error
 
     async def unroutable(self, queue: str, after: int) -> list[tuple[bytes, int, Record]]:
         """A page of held tasks that came after this arrival number: id, number, record."""
-        keys = QueueKeys(self.namespace, queue)
-        flat = await self._command(
-            "unroutable", "ZRANGE", keys.key("unroutable"), f"({after}", "+inf", "BYSCORE", "LIMIT", 0, PAGE, "WITHSCORES"
-        )
-        pairs = _score_pairs(flat)
-        if not pairs:
-            return []
-        bodies = await self._command("unroutable", "HMGET", keys.key("records"), *(task_id for task_id, _ in pairs))
+        index = self._key("unroutable", queue)
+        flat = await self._command("unroutable", "ZRANGE", index, f"({after}", "+inf", "BYSCORE", "LIMIT", 0, PAGE, "WITHSCORES")
+        numbered = _score_pairs(flat)
+        records = await self.records(queue, [task_id for task_id, _ in numbered])
         return [
-            (task_id, int(score), wire.decode_record(body))
-            for (task_id, score), body in zip(pairs, bodies, strict=True)
-            if body
+            (task_id, int(number), record)
+            for (task_id, number), record in zip(numbered, records, strict=True)
+            if record is not None
         ]
 
     async def adopt(self, queue: str, tasks: Iterable[tuple[bytes, Record]]) -> int:
@@ -372,15 +374,14 @@ class Store:
 
     async def live_leases(self, queue: str) -> set[str]:
         """Leases that exist, run out or not."""
-        key = QueueKeys(self.namespace, queue).key("leases")
-        return {lease.decode() for lease in await self._command("leases", "ZRANGE", key, 0, -1)}
+        return {lease.decode() for lease in await self._command("leases", "ZRANGE", self._key("leases", queue), 0, -1)}
 
     async def records(self, queue: str, ids: Sequence[bytes]) -> list[Record | None]:
         """The records of these tasks, in order; None where there is none."""
         if not ids:
             return []
-        key = QueueKeys(self.namespace, queue).key("records")
-        return [wire.decode_record(body) if body else None for body in await self._command("records", "HMGET", key, *ids)]
+        bodies = await self._command("records", "HMGET", self._key("records", queue), *ids)
+        return [wire.decode_record(body) if body else None for body in bodies]
 
     async def reap(self, queue: str, lease: str, verdicts: Iterable[Verdict]) -> int:
         """End an expired lease and take these tasks back; -1 when the lease lives after all."""
@@ -397,16 +398,15 @@ class Store:
 
     # -- workers ----------------------------------------------------------------------------------------------------
 
-    async def workers(self) -> dict[str, bytes]:
-        """The last beat of every worker process, as JSON."""
-        flat = await self._command("workers", "HGETALL", global_key(self.namespace, "workers"))
-        pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
-        return {name.decode(): beat for name, beat in pairs}
+    async def muster(self) -> tuple[int, int]:
+        """How many worker processes live, and how many fell silent."""
+        live, silent = await self._run("muster", "", self.lease_ms)
+        return live, silent
 
-    async def forget_workers(self, names: Sequence[str]) -> None:
-        """Remove the beats of workers that are gone."""
-        if names:
-            await self._command("workers", "HDEL", global_key(self.namespace, "workers"), *names)
+    async def forget_worker(self, worker: str) -> None:
+        """Remove the beat of a worker that ends in order."""
+        await self._command("workers", "HDEL", global_key(self.namespace, "workers"), worker)
+        await self._command("workers", "ZREM", global_key(self.namespace, "beats"), worker)
 
 
 class BeatStore:
@@ -417,23 +417,22 @@ class BeatStore:
         self._client = store.connector.thread_client()
 
     def renew(self, queue: str, lease: str) -> bool:
-        """Extend a lease; False when it is gone. Raises StoreUnavailable or StoreFull."""
-        script, keys = self._store._bound("renew", queue)
-        args = (len(keys), *keys, lease, self._store.lease_ms)
-        try:
-            try:
-                return bool(self._client.execute_command("EVALSHA", script.sha, *args))
-            except NoScriptError:
-                return bool(self._client.execute_command("EVAL", script.source, *args))
-        except Exception as error:
-            raise self._store._translated(error) from error
+        """Extend a lease; False when it is gone. Raises StoreError."""
+        return bool(self._run("renew", queue, lease, self._store.lease_ms))
 
     def beat(self, worker: str, text: bytes) -> None:
-        """Tell everybody that this worker lives. Raises StoreUnavailable or StoreFull."""
+        """Tell everybody that this worker lives. Raises StoreError."""
+        self._run("beat", "", worker, text, WORKER_SILENT_MS)
+
+    def _run(self, verb: str, queue: str, *args: Any) -> Any:
+        script, keys = self._store.bound(verb, queue)
         try:
-            self._client.execute_command("HSET", global_key(self._store.namespace, "workers"), worker, text)
+            try:
+                return self._client.execute_command("EVALSHA", script.sha, len(keys), *keys, *args)
+            except NoScriptError:
+                return self._client.execute_command("EVAL", script.source, len(keys), *keys, *args)
         except Exception as error:
-            raise self._store._translated(error) from error
+            raise self._store.translated(error) from error
 
     def close(self) -> None:
         """Close the connection."""
@@ -448,6 +447,11 @@ def _terms(submission: Submission) -> str:
     run_at = "" if submission.run_at_ms is None else submission.run_at_ms
     expires = "" if submission.expires_in_ms is None else submission.expires_in_ms
     return f"{priority};{submission.delay_ms or ''};{run_at};{expires}"
+
+
+def _pairs(flat: Any) -> Iterable[tuple[bytes, bytes]]:
+    """Field and value, from the flat shape of RESP2 or the map of RESP3."""
+    return flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
 
 
 def _score_pairs(flat: list[Any]) -> list[tuple[bytes, float]]:

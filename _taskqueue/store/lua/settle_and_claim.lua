@@ -58,6 +58,14 @@ local reports = {
       wait_in(scheduled, id, now + (number - priority) / 16, priority)
     end
   end,
+  release = function(id, claim)
+    if leave(id) then
+      redis.call('ZADD', cancelled, now, id)
+    else
+      redis.call('ZADD', pending, claim.score, id)
+      leave_token()
+    end
+  end,
   hold = function(id, claim)
     local newest = redis.call('ZRANGE', unroutable, -1, -1, 'WITHSCORES')[2]
     if leave(id) then

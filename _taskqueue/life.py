@@ -1,0 +1,80 @@
+"""The life of the process: what stage it is in, and the signals that move it on."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+from anyio.abc import TaskStatus
+
+HURRY_S = 2.0
+"""After the second signal the process is gone within this time, whatever happens."""
+EXIT_HURRIED = 130
+
+log = logging.getLogger("taskqueue")
+
+
+class Life:
+    """One process from start to end."""
+
+    def __init__(self) -> None:
+        self.ready = False
+        """every role runs"""
+        self.stopping = anyio.Event()
+        """finish what runs, take nothing new"""
+        self.hurrying = anyio.Event()
+        """give back what runs and leave"""
+        self.stalled: Callable[[], bool] = lambda: False
+        """says whether the event loop was blocked for too long"""
+
+    def start(self) -> None:
+        """Every role runs now."""
+        self.ready = not self.stopping.is_set()
+
+    def stop(self) -> None:
+        """Begin to stop; harmless when it has begun."""
+        self.ready = False
+        self.stopping.set()
+
+    def hurry(self) -> None:
+        """Stop waiting for running tasks, and make sure to be gone soon."""
+        self.stop()
+        self.hurrying.set()
+        last_resort = threading.Timer(HURRY_S, os._exit, (EXIT_HURRIED,))
+        last_resort.daemon = True
+        last_resort.start()
+
+    async def watch_signals(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """The one place that reads signals: the first SIGTERM or SIGINT drains, the second leaves at once."""
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            task_status.started()
+            async for number in signals:
+                name = signal.Signals(number).name
+                if not self.stopping.is_set():
+                    log.info("%s: stopping; once more to leave at once", name, extra={"event": "process.stopping"})
+                    self.stop()
+                elif not self.hurrying.is_set():
+                    log.warning("%s again: leaving at once", name, extra={"event": "process.hurrying"})
+                    self.hurry()
+
+    async def stop_when_cancelled(self) -> None:
+        """A crash of one part cancels the others: turn that into the same orderly stop."""
+        try:
+            await self.stopping.wait()
+        finally:
+            self.stop()
+
+
+@asynccontextmanager
+async def running(part: Callable[..., Awaitable[Any]], *args: Any) -> AsyncIterator[None]:
+    """Run a part for the length of the block: started before it, cancelled after it."""
+    async with anyio.create_task_group() as group:
+        await group.start(part, *args)
+        yield
+        group.cancel_scope.cancel()

@@ -1,0 +1,230 @@
+"""What a handler sees of its own task, and what it can do for it.
+
+The context holds no power of its own: everything it does, it does through the Desk that the execution hands in.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Generator, Mapping, MutableMapping
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import anyio.lowlevel
+import msgspec
+
+from _taskqueue.domain.errors import Cancel, TaskqueueError
+from _taskqueue.domain.task import Claim
+
+LOG_LINES_MAX = 200
+LOG_CHARS_MAX = 65_536
+
+
+class Desk(Protocol):
+    """What the execution does on behalf of a handler."""
+
+    @property
+    def task_name(self) -> str: ...
+
+    @property
+    def max_attempts(self) -> int: ...
+
+    @property
+    def worker(self) -> str: ...
+
+    @property
+    def state(self) -> Mapping[str, Any]: ...
+
+    @property
+    def cancel_asked(self) -> bool: ...
+
+    def deadline_at(self) -> datetime: ...
+
+    def remaining_s(self) -> float: ...
+
+    def report_progress(self, done: float, total: float | None, message: str | None) -> None: ...
+
+    async def save(self, packed: bytes) -> None: ...
+
+    async def submit(self, task: str, payload: Any, options: Mapping[str, Any]) -> str: ...
+
+    def keep_line(self, line: str) -> None: ...
+
+
+class _Checkpoint:
+    """Lets one method serve coroutines, which await it, and threads, which do not."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return anyio.lowlevel.checkpoint().__await__()
+
+
+_CHECKPOINT = _Checkpoint()
+
+
+class Context:
+    """The running task, as its handler sees it."""
+
+    __slots__ = ("_claim", "_desk", "_log")
+
+    def __init__(self, claim: Claim, desk: Desk) -> None:
+        self._claim = claim
+        self._desk = desk
+        self._log: AttemptLog | None = None
+
+    @property
+    def id(self) -> str:
+        """The task's id."""
+        return self._claim.id.decode()
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt of this task: hand it to services that can drop repeats."""
+        return self.id
+
+    @property
+    def task(self) -> str:
+        """The handler's name."""
+        return self._desk.task_name
+
+    @property
+    def queue(self) -> str:
+        return self._claim.queue
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first; counts against ``max_attempts``."""
+        return self._claim.attempt
+
+    @property
+    def max_attempts(self) -> int:
+        return self._desk.max_attempts
+
+    @property
+    def is_last_attempt(self) -> bool:
+        """A failure now makes the task dead."""
+        return self._claim.attempt >= self._desk.max_attempts
+
+    @property
+    def created_at(self) -> datetime:
+        """When the task was submitted, UTC."""
+        return datetime.fromtimestamp(self._claim.record.created_ms / 1000, UTC)
+
+    @property
+    def deadline(self) -> datetime:
+        """When this attempt times out, UTC."""
+        return self._desk.deadline_at()
+
+    def remaining(self) -> float:
+        """Seconds until this attempt times out."""
+        return self._desk.remaining_s()
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        return self._claim.record.tags
+
+    @property
+    def meta(self) -> Mapping[str, str]:
+        return self._claim.record.meta
+
+    @property
+    def worker(self) -> str:
+        """The name of this worker process."""
+        return self._desk.worker
+
+    @property
+    def payload_raw(self) -> bytes:
+        """The payload as it was submitted: a JSON string's own characters, or JSON."""
+        return self._claim.record.payload
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """What the ``@lifespan`` functions set up for this worker."""
+        return self._desk.state
+
+    @property
+    def log(self) -> AttemptLog:
+        """A logger whose lines carry the task's id and are kept with the attempt."""
+        if self._log is None:
+            self._log = AttemptLog(self)
+        return self._log
+
+    def progress(self, done: float, total: float | None = None, message: str | None = None) -> Awaitable[None]:
+        """Say how far the task is. Await it in a coroutine; in a thread just call it. The last word wins."""
+        self._desk.report_progress(done, total, message)
+        return _CHECKPOINT
+
+    @property
+    def cancelled(self) -> bool:
+        """Somebody asked this task to stop, or its time is up. For handlers in threads, which nobody can interrupt."""
+        return self._desk.cancel_asked
+
+    def check_cancelled(self) -> None:
+        """Raise Cancel when the task was asked to stop."""
+        if self._desk.cancel_asked:
+            raise Cancel("stopped on request")
+
+    async def save(self, value: Any) -> None:
+        """Keep a JSON value for the next attempts; returns when it is stored."""
+        await self._desk.save(msgspec.json.encode(value))
+        self._claim.checkpoint = msgspec.json.encode(value)
+
+    @property
+    def saved(self) -> Any:
+        """What ``save`` kept last, in this attempt or one before; None when there is nothing."""
+        kept = self._claim.checkpoint
+        return None if kept is None else msgspec.json.decode(kept)
+
+    async def submit(self, task: str, payload: Any = None, **options: Any) -> str:
+        """Submit another task; gives its id. Options as in ``POST /tasks``."""
+        return await self._desk.submit(task, payload, options)
+
+
+current_context: ContextVar[Context] = ContextVar("taskqueue_context")
+
+
+def current() -> Context:
+    """The context of the task that runs here, for code deep in a call stack.
+
+    Raises:
+        TaskqueueError: no task runs here.
+    """
+    try:
+        return current_context.get()
+    except LookupError:
+        raise TaskqueueError("no task runs here; current() works inside handlers") from None
+
+
+class AttemptLog(logging.LoggerAdapter[logging.Logger]):
+    """A standard logger with the task's fields on each record; every line is also kept with the attempt."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(logging.getLogger("taskqueue.handler"), {})
+        self._context = context
+        self._lines = 0
+        self._chars = 0
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        extra = dict(kwargs.get("extra") or {})
+        extra |= {"task_id": self._context.id, "task": self._context.task, "attempt": self._context.attempt}
+        return msg, {**kwargs, "extra": extra}
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        if self.isEnabledFor(level):
+            self._keep(level, msg, args)
+        super().log(level, msg, *args, **{**kwargs, "stacklevel": kwargs.get("stacklevel", 1) + 1})
+
+    def _keep(self, level: int, msg: object, args: tuple[object, ...]) -> None:
+        if self._lines >= LOG_LINES_MAX or self._chars >= LOG_CHARS_MAX:
+            return
+        try:
+            said = str(msg) % args if args else str(msg)
+        except (TypeError, ValueError):
+            said = str(msg)
+        stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = f"{stamp} {logging.getLevelName(level)} {said}"[: LOG_CHARS_MAX - self._chars]
+        self._lines += 1
+        self._chars += len(line)
+        self._context._desk.keep_line(line)

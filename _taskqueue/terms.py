@@ -1,0 +1,217 @@
+"""Reads the terms of a submission from outside values: the fields of ``POST /tasks``, the options of ``enqueue``.
+
+Each field has one reader that gives the value or says what is wrong; all wrong fields are reported together.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from _taskqueue.domain.backoff import Backoff
+from _taskqueue.domain.durations import DURATION_MAX_S, parse_duration
+from _taskqueue.domain.errors import TaskqueueError
+from _taskqueue.domain.task import (
+    MAX_ATTEMPTS_MAX,
+    PRIORITY_DEFAULT,
+    PRIORITY_MAX,
+    QUEUE_DEFAULT,
+    QUEUE_NAME,
+    TASK_NAME,
+    Record,
+    Submission,
+)
+
+TAGS_MAX, TAG_CHARS_MAX = 10, 64
+META_KEYS_MAX, META_KEY_CHARS_MAX, META_CHARS_MAX = 16, 64, 512
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One wrong field."""
+
+    field: str
+    code: str
+    detail: str
+
+
+class TermsError(TaskqueueError):
+    """A submission that cannot be accepted as it is; lists every wrong field."""
+
+    def __init__(self, errors: Iterable[FieldError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("; ".join(f"{one.field}: {one.detail}" for one in self.errors))
+
+
+class PayloadTooLarge(TermsError):
+    """The payload is over the limit."""
+
+
+def read_submission(
+    fields: Mapping[str, Any], payload: bytes, is_text: bool, *, now_ms: int, queue_default: str = QUEUE_DEFAULT
+) -> Submission:
+    """The submission that these fields describe. Unknown fields are ignored; see :func:`unknown_fields`.
+
+    Args:
+        fields: everything but the payload; plain values as from JSON. None counts as absent.
+        now_ms: wall time, kept as the time of creation.
+        queue_default: where it goes when the fields name no queue.
+
+    Raises:
+        TermsError: lists each wrong field.
+    """
+    found: dict[str, Any] = {}
+    errors = []
+    for name, value in fields.items():
+        reader = READERS.get(name)
+        if reader is None or value is None:
+            continue
+        try:
+            found[name] = reader(value)
+        except (ValueError, TypeError) as error:
+            errors.append(FieldError(name, f"invalid_{name}", str(error)))
+    if "delay" in found and "run_at" in found:
+        errors.append(FieldError("run_at", "invalid_run_at", "give delay or run_at, not both"))
+    if errors:
+        raise TermsError(errors)
+    return _build(found, payload, is_text, now_ms, queue_default)
+
+
+def _build(found: Mapping[str, Any], payload: bytes, is_text: bool, now_ms: int, queue_default: str) -> Submission:
+    record = Record(
+        task=found.get("task", ""),
+        payload=payload,
+        is_text=is_text,
+        created_ms=now_ms,
+        priority=found.get("priority", PRIORITY_DEFAULT),
+        timeout_s=found.get("timeout"),
+        max_attempts=found.get("max_attempts"),
+        backoff=found.get("backoff"),
+        expires_in_ms=found.get("expires_in"),
+        tags=found.get("tags", ()),
+        meta=found.get("meta", {}),
+    )
+    return Submission(
+        record, found.get("queue", queue_default), found.get("delay", 0), found.get("run_at"), found.get("expires_in")
+    )
+
+
+def unknown_fields(fields: Iterable[str]) -> list[FieldError]:
+    """The fields that mean nothing here, each with its nearest neighbour."""
+    known = ("payload", *READERS)
+    return [
+        FieldError(name, "unknown_field", f"unknown field{_did_you_mean(name, known)}")
+        for name in fields
+        if name not in known
+    ]
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
+
+
+def _task(value: Any) -> str:
+    if not isinstance(value, str) or not TASK_NAME.fullmatch(value):
+        raise ValueError("must be 1 to 128 letters, digits, _ . : -")
+    return value
+
+
+def _queue(value: Any) -> str:
+    if not isinstance(value, str) or not QUEUE_NAME.fullmatch(value):
+        raise ValueError("must be 1 to 64 of a-z, 0-9, _ . -")
+    return value
+
+
+def _whole(low: int, high: int) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return value
+
+    return read
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError('must be seconds or a text such as "30s", "5m", "2h", "1d"')
+    return parse_duration(value)
+
+
+def _milliseconds(value: Any) -> int:
+    return round(_seconds(value) * 1000)
+
+
+def _positive_ms(value: Any) -> int:
+    found = _milliseconds(value)
+    if found < 1:
+        raise ValueError("must be longer than zero")
+    return found
+
+
+def _timeout(value: Any) -> float:
+    return _positive_ms(value) / 1000
+
+
+def _run_at(value: Any) -> int:
+    problem = "must be a time with its offset, such as 2030-01-31T08:00:00Z"
+    if not isinstance(value, str):
+        raise ValueError(problem)
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError(problem) from None
+    if at.tzinfo is None:
+        raise ValueError(problem)
+    ms = round(at.timestamp() * 1000)
+    if not 0 <= ms <= (datetime.now(at.tzinfo).timestamp() + DURATION_MAX_S) * 1000:
+        raise ValueError("must lie between 1970 and ten years from now")
+    return ms
+
+
+def _backoff(value: Any) -> Backoff:
+    if isinstance(value, Backoff):
+        return value
+    try:
+        return msgspec.convert(value, Backoff)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from None
+
+
+def _tags(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)) or len(value) > TAGS_MAX:
+        raise ValueError(f"must be a list of up to {TAGS_MAX} texts")
+    for tag in value:
+        if not isinstance(tag, str) or not 1 <= len(tag) <= TAG_CHARS_MAX:
+            raise ValueError(f"each must be a text of 1 to {TAG_CHARS_MAX} characters")
+    return tuple(dict.fromkeys(value))
+
+
+def _meta(value: Any) -> dict[str, str]:
+    if not isinstance(value, Mapping) or len(value) > META_KEYS_MAX:
+        raise ValueError(f"must be an object of up to {META_KEYS_MAX} texts")
+    for key, text in value.items():
+        if not isinstance(text, str) or not 1 <= len(key) <= META_KEY_CHARS_MAX or len(text) > META_CHARS_MAX:
+            raise ValueError(f"keys may have {META_KEY_CHARS_MAX} characters; values must be texts of up to {META_CHARS_MAX}")
+    return dict(value)
+
+
+READERS: dict[str, Callable[[Any], Any]] = {
+    "task": _task,
+    "queue": _queue,
+    "priority": _whole(0, PRIORITY_MAX),
+    "delay": _milliseconds,
+    "run_at": _run_at,
+    "timeout": _timeout,
+    "max_attempts": _whole(1, MAX_ATTEMPTS_MAX),
+    "backoff": _backoff,
+    "expires_in": _positive_ms,
+    "tags": _tags,
+    "meta": _meta,
+}
+"""Field name → its reader."""

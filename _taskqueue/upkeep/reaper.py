@@ -1,0 +1,90 @@
+"""Takes tasks back from workers that were lost: their lease ran out, or the reaper before us died half-way."""
+
+from __future__ import annotations
+
+import logging
+
+from _taskqueue.domain.task import Attempt, Ending, Failure, Outcome, Record
+from _taskqueue.metrics import Metrics
+from _taskqueue.store.store import Held, Store, Verdict
+
+BATCH = 200
+CRASH_DELAYS_MS = (0, 10_000, 60_000)
+"""How long a task waits after its first, second, … loss; the last one repeats."""
+
+log = logging.getLogger("taskqueue.reaper")
+
+
+class Reaper:
+    """Recovers lost tasks.
+
+    Args:
+        max_crashes: lost workers before a task is dead as poison.
+        pause_ms: a silence of all reapers longer than this means an outage, after which everybody gets one lease's time.
+    """
+
+    def __init__(self, store: Store, metrics: Metrics, *, max_crashes: int, pause_ms: int) -> None:
+        self._store, self._metrics = store, metrics
+        self._max_crashes, self._pause_ms = max_crashes, pause_ms
+        self._cursors: dict[str, int] = {}
+
+    async def reap(self, queue: str) -> int:
+        """Take back what lost workers hold; gives how many tasks. Raises StoreError."""
+        count = 0
+        for lease in await self._store.patrol(queue, self._pause_ms):
+            count += await self._take(queue, lease, await self._store.held_by(queue, lease))
+            log.warning("queue %s: a worker was lost; its tasks went on (%d so far)", queue, count, extra={"event": "worker.lost"})
+        return count + await self._sweep(queue)
+
+    async def _sweep(self, queue: str) -> int:
+        """Look at one page of running tasks for those whose lease no longer exists."""
+        cursor, page = await self._store.running(queue, self._cursors.get(queue, 0))
+        self._cursors[queue] = cursor
+        if not page:
+            return 0
+        live = await self._store.live_leases(queue)
+        orphans: dict[str, list[Held]] = {}
+        for held in page:
+            if held.lease not in live:
+                orphans.setdefault(held.lease, []).append(held)
+        return sum([await self._take(queue, lease, found) for lease, found in orphans.items()])
+
+    async def _take(self, queue: str, lease: str, found: list[Held]) -> int:
+        if not found:
+            await self._store.reap(queue, lease, [])
+            return 0
+        count = 0
+        for start in range(0, len(found), BATCH):
+            page = found[start : start + BATCH]
+            records = await self._store.records(queue, [held.id for held in page])
+            verdicts = [self._judge(held, record) for held, record in zip(page, records, strict=True)]
+            taken = await self._store.reap(queue, lease, verdicts)
+            if taken < 0:  # renewed after all
+                return count
+            count += taken
+            self._count(queue, verdicts, records)
+        return count
+
+    def _judge(self, held: Held, record: Record | None) -> Verdict:
+        number = held.attempt + held.crashes
+        failure = Failure("WorkerLost", f"the worker that ran it was lost (crash {held.crashes + 1} of {self._max_crashes})")
+        attempt = Attempt(number, Ending.LOST, held.claimed_ms, 0, "", failure)
+        priority = record.priority if record else 0
+        if not held.started:
+            return Verdict(held, "pending", 0, priority, attempt)
+        if held.crashes + 1 >= self._max_crashes:
+            outcome = Outcome(held.attempt, held.claimed_ms, 0, "", None, "poison", failure)
+            return Verdict(held, "dead", 0, priority, attempt, outcome)
+        delay_ms = CRASH_DELAYS_MS[min(held.crashes, len(CRASH_DELAYS_MS) - 1)]
+        return Verdict(held, "retry" if delay_ms else "pending", delay_ms, priority, attempt)
+
+    def _count(self, queue: str, verdicts: list[Verdict], records: list[Record | None]) -> None:
+        label = self._metrics.queue_label(queue)
+        self._metrics.recovered.labels(label).inc(len(verdicts))
+        for verdict, record in zip(verdicts, records, strict=True):
+            task = self._metrics.task_label(record.task if record else "")
+            if verdict.held.started:
+                self._metrics.attempts.labels(label, task, Ending.LOST.value).inc()
+            if verdict.verdict == "dead":
+                self._metrics.finished.labels(label, task, "dead").inc()
+                log.error("task %s is dead (poison): it lost %d workers", verdict.held.id.decode(), self._max_crashes)

@@ -1,0 +1,56 @@
+"""Reads queue sizes every few seconds for the metrics: never during a scrape, which must not wait for the store."""
+
+from __future__ import annotations
+
+import anyio
+from anyio.abc import TaskStatus
+
+from _taskqueue.domain.errors import StoreError, StoreUnsuitable
+from _taskqueue.metrics import OTHER_QUEUE, Metrics
+from _taskqueue.store.store import Count, Store
+
+SAMPLE_S = 5.0
+
+
+def latency_s(count: Count, head_start_ms: int) -> float:
+    """Age of the next pending task in seconds; 0 when none is pending."""
+    if count.next_score is None or count.next_record is None:
+        return 0.0
+    ready_ms = count.next_score + count.next_record.priority * head_start_ms
+    return max(0.0, (count.now_ms - ready_ms) / 1000)
+
+
+class Sampler:
+    """Keeps the queue gauges fresh."""
+
+    def __init__(self, store: Store, metrics: Metrics, stopping: anyio.Event) -> None:
+        self._store, self._metrics, self._stopping = store, metrics, stopping
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Sample until the process stops."""
+        task_status.started()
+        while not self._stopping.is_set():
+            try:
+                await self.sample()
+                self._metrics.redis_up.set(1)
+            except (StoreError, StoreUnsuitable):
+                self._metrics.redis_up.set(0)
+            with anyio.move_on_after(SAMPLE_S):
+                await self._stopping.wait()
+
+    async def sample(self) -> None:
+        """Read every queue once. Raises StoreError."""
+        for queue in await self._store.queues(max_age_s=SAMPLE_S / 2):
+            label = self._metrics.queue_label(queue)
+            if label != OTHER_QUEUE:
+                self._show(label, await self._store.count(queue))
+        live, silent = await self._store.muster()
+        self._metrics.workers.labels("active").set(live)
+        self._metrics.workers.labels("lost").set(silent)
+
+    def _show(self, label: str, count: Count) -> None:
+        for state, number in count.states.items():
+            self._metrics.queue_tasks.labels(label, state).set(number)
+        self._metrics.queue_latency_seconds.labels(label).set(latency_s(count, self._store.head_start_ms))
+        self._metrics.queue_workers.labels(label).set(count.workers)
+        self._metrics.unroutable_tasks.labels(label).set(count.unroutable)

@@ -1,0 +1,86 @@
+"""Every error as a problem document (RFC 9457), with a stable ``code`` for programs and a sentence for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from quart import Response
+from werkzeug.exceptions import HTTPException
+
+from _taskqueue.domain.errors import StoreError, StoreFull
+from _taskqueue.terms import FieldError, PayloadTooLarge, TermsError
+
+RETRY_SOON_S, RETRY_LATER_S = 1, 10
+_CODES = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    413: "payload_too_large",
+    415: "unsupported_media_type",
+    500: "internal_error",
+}
+
+
+class Problem(Exception):
+    """An answer other than success."""
+
+    def __init__(self, status: int, code: str, detail: str, *, retry_after_s: int | None = None, **more: Any) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.retry_after_s = retry_after_s
+        self.more = more
+
+    def document(self) -> dict[str, Any]:
+        """The problem as JSON values."""
+        return {
+            "type": "about:blank",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "code": self.code,
+            "detail": str(self),
+            **self.more,
+        }
+
+    def response(self) -> Response:
+        """The problem as an answer."""
+        headers = {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
+        return json_response(self.document(), self.status, headers, "application/problem+json")
+
+
+def json_response(
+    value: Any, status: int = 200, headers: Mapping[str, str] | None = None, mimetype: str = "application/json"
+) -> Response:
+    """Any value that msgspec can encode, as an answer."""
+    return Response(msgspec.json.encode(value) + b"\n", status, headers, mimetype)
+
+
+def from_terms(error: TermsError) -> Problem:
+    """A submission that cannot be accepted: 413 for its size, else 422 naming each field."""
+    if isinstance(error, PayloadTooLarge):
+        return Problem(413, "payload_too_large", str(error))
+    codes = {one.code for one in error.errors}
+    code = "unknown_field" if codes == {"unknown_field"} else "invalid_field"
+    return Problem(422, code, str(error), errors=field_errors(error.errors))
+
+
+def field_errors(errors: Iterable[FieldError]) -> list[dict[str, str]]:
+    """Wrong fields with JSON pointers (RFC 6901)."""
+    return [{"pointer": "/" + one.field.replace("~", "~0").replace("/", "~1"), "code": one.code, "detail": one.detail} for one in errors]
+
+
+def from_store(error: StoreError) -> Problem:
+    """The store cannot do it now; nothing that was accepted is lost."""
+    if isinstance(error, StoreFull):
+        return Problem(503, "storage_full", f"{error}; nothing was stored", retry_after_s=RETRY_LATER_S)
+    return Problem(503, "backend_unavailable", f"{error}; try again", retry_after_s=RETRY_SOON_S)
+
+
+def from_http(error: HTTPException) -> Problem:
+    """What the framework raised: unknown path, wrong method, body too large, …"""
+    status = error.code or 500
+    return Problem(status, _CODES.get(status, "error"), error.description or HTTPStatus(status).phrase)

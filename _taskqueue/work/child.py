@@ -1,0 +1,92 @@
+"""Handlers with ``process=True``: run in a worker process that is killed on timeout or cancellation.
+
+Only plain values cross the border, so an exception that cannot be pickled cannot harm the worker.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import traceback
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import anyio
+
+from _taskqueue.domain.errors import Cancel, Discard, PayloadMismatch, Retry
+from _taskqueue.domain.task import Failure
+from _taskqueue.tasks.binding import encode_json
+from _taskqueue.tasks.discovery import AnyTask
+from _taskqueue.tasks.spec import TaskSpec
+
+
+@dataclass(frozen=True, slots=True)
+class ChildEnd:
+    """How the call ended, in values that pickle."""
+
+    kind: Literal["ok", "retry", "discard", "cancel", "payload", "error"]
+    result: bytes | None = None
+    failure: Failure | None = None
+    after: float | str | None = None
+    count: bool = True
+
+
+class ChildError(Exception):
+    """An error that was raised in the child; carries its text."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+def run_in_child(module: str, name: str, payload: bytes, is_text: bool) -> ChildEnd:
+    """Import the handler, call it, say how it ended. Runs in the child."""
+    try:
+        spec = _find(module, name)
+        args, kwargs = spec.signature.bind(payload, is_text)
+        result: Any = spec.function(*args, **kwargs)
+        if inspect.isawaitable(result):
+            result = anyio.run(_await, result)
+        return ChildEnd("ok", None if result is None else encode_json(result))
+    except Retry as error:
+        return ChildEnd("retry", failure=_failure(error), after=error.after, count=error.count)
+    except Discard as error:
+        return ChildEnd("discard", failure=_failure(error))
+    except Cancel as error:
+        return ChildEnd("cancel", failure=_failure(error))
+    except PayloadMismatch as error:
+        return ChildEnd("payload", failure=_failure(error))
+    except (Exception, SystemExit) as error:
+        return ChildEnd("error", failure=_failure(error))
+
+
+def unpack(end: ChildEnd) -> bytes | None:
+    """The result's JSON, or the error raised anew. Runs in the worker."""
+    if end.kind == "ok" or end.failure is None:
+        return end.result
+    message = end.failure.message
+    match end.kind:
+        case "retry":
+            raise Retry(message, end.after, end.count)
+        case "discard":
+            raise Discard(message)
+        case "cancel":
+            raise Cancel(message)
+        case "payload":
+            raise PayloadMismatch(message)
+    raise ChildError(end.failure)
+
+
+def _find(module: str, name: str) -> AnyTask:
+    for value in vars(importlib.import_module(module)).values():
+        if isinstance(value, TaskSpec) and value.name == name:
+            return value
+    raise LookupError(f"module {module} has no task {name!r}")
+
+
+async def _await(awaitable: Any) -> Any:
+    return await awaitable
+
+
+def _failure(error: BaseException) -> Failure:
+    return Failure(type(error).__qualname__, str(error), "".join(traceback.format_exception(error)))

@@ -1,0 +1,143 @@
+"""Which queues this worker serves, and how its free slots are shared among them."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from _taskqueue.domain.errors import StoreError
+from _taskqueue.domain.task import QUEUE_DEFAULT, Claim
+from _taskqueue.metrics import Metrics
+from _taskqueue.store.store import Store
+from _taskqueue.tasks.discovery import Registry
+from _taskqueue.work.line import Line
+from _taskqueue.work.pool import Pool
+
+DISCOVER_S = 5.0
+"""How soon another process' new queue is noticed."""
+
+log = logging.getLogger("taskqueue.worker")
+
+
+class Dispatcher:
+    """One line for each queue.
+
+    Args:
+        queues: (queue, weight) to serve; empty means every queue there is and will be.
+        new_lease: gives a fresh unpredictable lease id.
+        random: gives a float in [0, 1), for jitter.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        pool: Pool,
+        registry: Registry,
+        metrics: Metrics,
+        queues: tuple[tuple[str, float], ...],
+        new_lease: Callable[[], str],
+        random: Callable[[], float],
+    ) -> None:
+        self.lines: dict[str, Line] = {}
+        self.draining = False
+        """claim no more; go on settling"""
+        self.closing = False
+        """settle what is known, give the rest back, end"""
+        self._store, self._pool, self._registry, self._metrics = store, pool, registry, metrics
+        self._queues, self._new_lease, self._random = queues, new_lease, random
+        self._blocking = store.connector.blocking_client()
+        self._news = anyio.Event()
+        self._group: TaskGroup | None = None
+
+    # -- what the lines ask -----------------------------------------------------------------------------------------
+
+    def room_for(self, line: Line) -> int:
+        """How many tasks a line may hold more: its share of the free slots, by weight among the hungry."""
+        if self.draining:
+            return 0
+        others = [one for one in self.lines.values() if one is not line]
+        free = self._pool.free - sum(one.asking for one in others) + line.prefetch
+        rivals = sum(one.weight for one in others if one.hungry)
+        return max(0, math.ceil(free * line.weight / (line.weight + rivals)))
+
+    def knows(self, task: str) -> bool:
+        """Whether this worker has a handler for the name."""
+        return self._registry.knows(task)
+
+    # -- life -------------------------------------------------------------------------------------------------------
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Serve the queues until every line has ended."""
+        try:
+            async with anyio.create_task_group() as self._group:
+                for queue, weight in self._queues or await self._every_queue():
+                    await self._group.start(self._add(queue, weight).run)
+                task_status.started()
+                if not self._queues:
+                    await self._follow_new_queues()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._blocking.aclose()
+
+    def _add(self, queue: str, weight: float) -> Line:
+        line = self.lines[queue] = Line(
+            queue, weight, self._store, self._blocking, self._pool, self, self._metrics, self._new_lease, self._random
+        )
+        return line
+
+    async def _every_queue(self) -> list[tuple[str, float]]:
+        for queue in {QUEUE_DEFAULT, *self._registry.queues()}:
+            await self._store.route(queue)
+        return [(queue, 1.0) for queue in await self._store.queues()]
+
+    async def _follow_new_queues(self) -> None:
+        assert self._group is not None
+        while not self.draining:
+            with anyio.move_on_after(DISCOVER_S):
+                await self._news.wait()
+            self._news = anyio.Event()
+            try:
+                known = await self._store.queues(max_age_s=DISCOVER_S / 2)
+            except StoreError:
+                continue
+            for queue in known:
+                if queue not in self.lines and not self.draining:
+                    self._group.start_soon(self._add(queue, 1.0).run)
+                    log.info("now serving queue %s too", queue)
+
+    def poke(self, queue: str) -> None:
+        """Something on this queue may be claimed or cancelled."""
+        line = self.lines.get(queue)
+        if line is not None:
+            line.poke()
+        elif not self._queues:
+            self._news.set()
+
+    def drain(self) -> None:
+        """Claim no more."""
+        self.draining = True
+        self._news.set()
+        self._poke_all()
+
+    def close(self) -> None:
+        """Let every line say what it knows, give the rest back and end."""
+        self.draining = self.closing = True
+        self._news.set()
+        self._poke_all()
+
+    def _poke_all(self) -> None:
+        for line in self.lines.values():
+            line.poke()
+
+    async def give_back_unstarted(self) -> int:
+        """Return the claims no slot has taken; gives how many."""
+        back: dict[str, list[Claim]] = {}
+        for claim in self._pool.take_back(lambda claim: True):
+            back.setdefault(claim.queue, []).append(claim)
+        for queue, claims in back.items():
+            self.lines[queue].give_back(claims)
+        return sum(map(len, back.values()))

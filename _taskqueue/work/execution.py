@@ -1,0 +1,340 @@
+"""One attempt: bind the payload, run the handler within its deadline, settle."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Protocol
+
+import anyio
+import anyio.to_process
+import anyio.to_thread
+
+from _taskqueue.domain.errors import Cancel
+from _taskqueue.domain.task import (
+    ERROR_MESSAGE_CHARS_MAX,
+    TIMEOUT_DEFAULT_S,
+    TRACEBACK_CHARS_MAX,
+    Attempt,
+    Claim,
+    Failure,
+    Outcome,
+    Progress,
+    clip,
+)
+from _taskqueue.metrics import Metrics
+from _taskqueue.settings import Settings
+from _taskqueue.store import wire
+from _taskqueue.store.store import pack_number
+from _taskqueue.tasks.binding import encode_json
+from _taskqueue.tasks.context import Context, current_context
+from _taskqueue.tasks.discovery import AnyTask, Registry
+from _taskqueue.work.child import ChildError, run_in_child, unpack
+from _taskqueue.work.finishes import FinishLog
+from _taskqueue.work.line import Line
+from _taskqueue.work.verdict import Judgement, ResultUnfit, judge, max_attempts_of
+
+WATCH_S = 0.05
+"""How often deadlines are looked at: a timer for each task would cost ten times as much."""
+HOOK_S = 10.0
+PROGRESS_S = 0.1
+
+log = logging.getLogger("taskqueue.worker")
+
+
+class Producer(Protocol):
+    """How a handler submits more tasks."""
+
+    async def submit_call(self, task: str, payload: Any, options: Mapping[str, Any]) -> str: ...
+
+
+class Run:
+    """One attempt under way; the Desk behind its Context."""
+
+    __slots__ = ("began", "cause", "claim", "context", "deadline", "execution", "line", "lines", "reported_at", "scope", "spec", "started_ms")
+
+    def __init__(self, execution: Execution, claim: Claim, spec: AnyTask, line: Line) -> None:
+        self.execution, self.claim, self.spec, self.line = execution, claim, spec, line
+        self.began = time.monotonic()
+        self.started_ms = int(time.time() * 1000)
+        self.deadline = self.began + (claim.record.timeout_s or spec.timeout_s or TIMEOUT_DEFAULT_S)
+        self.scope: anyio.CancelScope | None = None
+        self.cause = ""
+        self.lines: list[str] | None = None
+        self.reported_at = 0.0
+        self.context = Context(claim, self)
+
+    def stop(self, cause: str) -> None:
+        """Cancel the handler; ``cause`` is timeout, cancelled, fenced or released."""
+        if not self.cause:
+            self.cause = cause
+            if self.scope is not None:
+                self.scope.cancel()
+
+    @property
+    def task_name(self) -> str:
+        return self.spec.name
+
+    @property
+    def max_attempts(self) -> int:
+        return max_attempts_of(self.claim, self.spec)
+
+    @property
+    def worker(self) -> str:
+        return self.execution.worker
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        return self.execution.state
+
+    @property
+    def cancel_asked(self) -> bool:
+        return bool(self.cause)
+
+    def remaining_s(self) -> float:
+        return self.deadline - time.monotonic()
+
+    def deadline_at(self) -> datetime:
+        return datetime.fromtimestamp(time.time() + self.remaining_s(), UTC)
+
+    def report_progress(self, done: float, total: float | None, message: str | None) -> None:
+        packed = wire.encode(Progress(done, total, None if message is None else clip(message, 500), int(time.time() * 1000)))
+        self.line.progress(self.claim.id, packed, wake=time.monotonic() - self.reported_at > PROGRESS_S)
+        self.reported_at = time.monotonic()
+
+    async def save(self, packed: bytes) -> None:
+        await self.line.save(self.claim.id, packed)
+
+    async def submit(self, task: str, payload: Any, options: Mapping[str, Any]) -> str:
+        return await self.execution.producer.submit_call(task, payload, options)
+
+    def keep_line(self, line: str) -> None:
+        if self.lines is None:
+            self.lines = []
+        self.lines.append(line)
+
+
+class Execution:
+    """Runs the claims of one worker process.
+
+    Args:
+        worker: this process' name, kept with every attempt.
+        random: gives a float in [0, 1), for the jitter of retries.
+    """
+
+    def __init__(
+        self, registry: Registry, settings: Settings, metrics: Metrics, producer: Producer, worker: str, random: Callable[[], float]
+    ) -> None:
+        self.worker = worker
+        self.producer = producer
+        self.state: dict[str, Any] = {}
+        self.runs: dict[Run, float] = {}
+        """every attempt under way → its deadline"""
+        self._registry, self._metrics, self._random = registry, metrics, random
+        self._result_bytes_max = settings.result_bytes_max
+        self._threads = anyio.CapacityLimiter(settings.threads)
+        self._processes = anyio.CapacityLimiter(settings.processes)
+        self._failure_hooks = registry.hooks_of("on_failure")
+        self._middlewares = registry.hooks_of("middleware")
+        self._finishes = FinishLog(settings.log_tasks)
+        self._held_names: set[str] = set()
+
+    async def run(self, claim: Claim, line: Line) -> None:
+        """Run one claim and settle it with its line. Raises nothing but cancellation."""
+        spec = self._registry.find(claim.record.task)
+        if spec is None:
+            return self._hold(claim, line)
+        run = Run(self, claim, spec, line)
+        line.runs[claim.id] = run
+        self.runs[run] = run.deadline
+        self._finishes.started(run.context)
+        try:
+            error, result = await self._attempt(run)
+            if error is not None:
+                await self._run_hooks(self._failure_hooks, run, error)
+            await self._settle(run, error, result)
+        finally:
+            del self.runs[run]
+            line.runs.pop(claim.id, None)
+
+    @property
+    def busy_threads(self) -> int:
+        """How many handlers run in threads now."""
+        return self._threads.borrowed_tokens
+
+    async def watch(self) -> None:
+        """Stop attempts that are past their deadline, until cancelled."""
+        while True:
+            await anyio.sleep(WATCH_S)
+            now = time.monotonic()
+            for run in [run for run, deadline in self.runs.items() if deadline < now]:
+                run.stop("timeout")
+
+    def _hold(self, claim: Claim, line: Line) -> None:
+        name = claim.record.task
+        if name not in self._held_names and len(self._held_names) < 1000:
+            self._held_names.add(name)
+            log.warning("no handler is named %r: its tasks are held until a worker that knows it appears", name)
+        line.settle("hold", claim.id)
+
+    async def _attempt(self, run: Run) -> tuple[BaseException | None, Any]:
+        with anyio.CancelScope() as run.scope:
+            try:
+                return None, await self._call(run)
+            except (Exception, SystemExit) as error:
+                return self._read_error(run, error), None
+        return self._read_error(run, None), None
+
+    def _read_error(self, run: Run, error: BaseException | None) -> BaseException:
+        """The error that counts: why the attempt was stopped, else what the handler raised."""
+        if run.cause == "timeout":
+            return TimeoutError(f"still running after {run.deadline - run.began:g} s")
+        if run.cause or error is None:
+            return Cancel(run.cause)
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        return error
+
+    async def _call(self, run: Run) -> Any:
+        spec, record = run.spec, run.claim.record
+        current_context.set(run.context)
+        if spec.where == "process":
+            return await self._call_process(run)
+        args, kwargs = spec.signature.bind(record.payload, record.is_text)
+        if spec.signature.context is not None:
+            kwargs = {**kwargs, spec.signature.context: run.context}
+        call = partial(self._call_thread, run) if spec.where == "thread" else spec.function
+        if self._middlewares:
+            return await self._through_middlewares(run, partial(call, *args, **kwargs))
+        return await call(*args, **kwargs)
+
+    async def _through_middlewares(self, run: Run, call: Callable[[], Any]) -> Any:
+        for around in reversed(self._middlewares):
+            call = partial(around, run.context, call)
+        return await call()
+
+    async def _call_thread(self, run: Run, *args: Any, **kwargs: Any) -> Any:
+        ended = [False]
+
+        def call() -> Any:
+            try:
+                return run.spec.function(*args, **kwargs)
+            finally:
+                ended[0] = True
+                if run.cause:
+                    self._metrics.abandoned_threads.dec()
+
+        try:
+            return await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._threads)
+        except BaseException:
+            if run.cause and not ended[0]:
+                self._metrics.abandoned_threads.inc()
+            raise
+
+    async def _call_process(self, run: Run) -> Any:
+        spec, record = run.spec, run.claim.record
+        end = await anyio.to_process.run_sync(
+            run_in_child, spec.function.__module__, spec.name, record.payload, record.is_text,
+            cancellable=True, limiter=self._processes,
+        )  # fmt: skip
+        return _Encoded(unpack(end))
+
+    async def _settle(self, run: Run, error: BaseException | None, result: Any) -> None:
+        if run.claim.lease != run.line.lease or run.cause == "fenced":
+            return self._refused(run)
+        if run.cause == "released" and error is not None:
+            return  # stays held, and goes back to its queue at no cost
+        if run.lines:
+            run.line.keep_log(run.claim.id, "\n".join(run.lines).encode())
+        if error is None:
+            try:
+                return self._succeed(run, result)
+            except ResultUnfit as unfit:
+                error = unfit
+        await self._fail(run, error)
+
+    def _refused(self, run: Run) -> None:
+        log.warning("task %s: its lease ended while it ran here; the answer is dropped, another worker has it", run.context.id)
+
+    def _succeed(self, run: Run, result: Any) -> None:
+        claim = run.claim
+        encoded = None if result is None else self._encode(result)
+        took_s = time.monotonic() - run.began
+        outcome = Outcome(claim.attempt, run.started_ms, int(took_s * 1000), self.worker, encoded)
+        run.line.succeeded(claim.id, wire.encode(outcome))
+        meters = self._metrics.meters(claim.queue, run.spec.name)
+        meters.ok.inc()
+        meters.finished.inc()
+        meters.run.observe(took_s)
+        self._finishes.succeeded(run.context, took_s)
+
+    def _encode(self, result: Any) -> bytes | None:
+        try:
+            encoded = result.json if isinstance(result, _Encoded) else encode_json(result)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ResultUnfit(f"the result cannot be kept: {error}") from None
+        if encoded is not None and len(encoded) > self._result_bytes_max:
+            raise ResultUnfit(f"the result has {len(encoded)} bytes, more than --max-result {self._result_bytes_max}")
+        return encoded
+
+    async def _fail(self, run: Run, error: BaseException) -> None:
+        claim, line = run.claim, run.line
+        try:
+            judged = judge(error, run.cause == "timeout", claim, run.spec, self._random)
+        except ValueError as unreadable:  # Retry(after=...) that is no duration
+            error = unreadable
+            judged = judge(error, False, claim, run.spec, self._random)
+        failure, run_ms = describe(error), int((time.monotonic() - run.began) * 1000)
+        attempt = wire.encode(Attempt(claim.number, judged.ending, run.started_ms, run_ms, self.worker, failure))
+        if judged.verb == "dead":
+            await self._run_hooks([run.spec.on_dead] if run.spec.on_dead else [], run, error)
+        outcome = Outcome(claim.attempt, run.started_ms, run_ms, self.worker, None, judged.reason, failure)
+        number = pack_number(int(judged.delay_s * 1000), claim.record.priority)
+        line.settle(judged.verb, claim.id, number, attempt, wire.encode(outcome))
+        self._count(run, judged, run_ms / 1000)
+        self._finishes.failed(run.context, judged.verb, judged.delay_s, judged.reason, failure, run_ms / 1000)
+
+    def _count(self, run: Run, judged: Judgement, took_s: float) -> None:
+        meters = self._metrics.meters(run.claim.queue, run.spec.name)
+        meters.run.observe(took_s)
+        meters.ended(judged.ending)
+        if judged.verb == "retry":
+            meters.retried()
+        elif judged.verb in ("dead", "cancel"):
+            meters.finished_as("dead" if judged.verb == "dead" else "cancelled")
+
+    async def _run_hooks(self, hooks: list[Any], run: Run, error: BaseException) -> None:
+        for hook in hooks:
+            try:
+                with anyio.move_on_after(HOOK_S):
+                    said = hook(run.context, error)
+                    if inspect.isawaitable(said):
+                        await said
+            except Exception:
+                log.exception("the hook %s failed for task %s; the task is settled all the same", hook.__qualname__, run.context.id)
+
+
+class _Encoded:
+    """A result that is JSON already."""
+
+    __slots__ = ("json",)
+
+    def __init__(self, json: bytes | None) -> None:
+        self.json = json
+
+
+def describe(error: BaseException) -> Failure:
+    """An error as kept text: its own frames, not the worker's."""
+    if isinstance(error, ChildError):
+        found = error.failure
+        return Failure(found.type, clip(found.message, ERROR_MESSAGE_CHARS_MAX), clip(found.traceback, TRACEBACK_CHARS_MAX))
+    trace = error.__traceback__
+    while trace is not None and "_taskqueue" in trace.tb_frame.f_code.co_filename and trace.tb_next is not None:
+        trace = trace.tb_next
+    text = "".join(traceback.format_exception(type(error), error, trace))
+    return Failure(type(error).__qualname__, clip(str(error), ERROR_MESSAGE_CHARS_MAX), clip(text, TRACEBACK_CHARS_MAX))

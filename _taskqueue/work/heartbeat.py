@@ -1,0 +1,125 @@
+"""The heartbeat: an OS thread that renews leases even while a handler blocks the event loop.
+
+Under ``time.sleep`` or a long computation a coroutine would be silent for the whole block; a thread is for 0.06 s at
+most. It renews only while the loop still ticks within the stall limit: after that the tasks are better off elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable
+
+from _taskqueue.domain.errors import StoreError, StoreUnsuitable
+from _taskqueue.metrics import Metrics
+from _taskqueue.store.store import BeatStore, Store
+from _taskqueue.work.line import Line
+
+LOOK_S = 0.5
+LAG_WORTH_A_WORD_S = 1.0
+STACK_FRAMES = 6
+
+log = logging.getLogger("taskqueue.heartbeat")
+
+
+class Heartbeat:
+    """Keeps the leases of one worker process alive.
+
+    Args:
+        lines: gives the lines whose leases to renew.
+        describe: gives the JSON that tells others about this worker.
+        lease_s: length of a lease; it is renewed after a sixth of it.
+        stall_limit_s: how long the loop may be blocked before its tasks are given up.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        metrics: Metrics,
+        worker: str,
+        lines: Callable[[], Iterable[Line]],
+        describe: Callable[[], bytes],
+        *,
+        lease_s: float,
+        stall_limit_s: float,
+    ) -> None:
+        self._store, self._metrics, self._worker, self._lines, self._describe = store, metrics, worker, lines, describe
+        self._every_s = lease_s / 6
+        self._stall_limit_s = stall_limit_s
+        self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._ticked_at = time.monotonic()
+        self._asked_at = 0.0
+        self._complained = False
+        self._beat_at = 0.0
+
+    def start(self) -> None:
+        """Begin to beat."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Beat no more. Returns at once; a call in flight ends by itself."""
+        self._stop.set()
+
+    @property
+    def lag_s(self) -> float:
+        """How long the event loop has not answered."""
+        return max(0.0, time.monotonic() - self._asked_at) if self._asked_at > self._ticked_at else 0.0
+
+    @property
+    def stalled(self) -> bool:
+        """The loop is blocked beyond the limit; this process should be restarted."""
+        return self.lag_s > self._stall_limit_s
+
+    def _run(self) -> None:
+        beats = BeatStore(self._store)
+        while not self._stop.wait(min(LOOK_S, self._every_s / 2)):
+            self._look_at_the_loop()
+            if time.monotonic() - self._beat_at >= self._every_s and not self.stalled:
+                self._beat(beats)
+        beats.close()
+
+    def _beat(self, beats: BeatStore) -> None:
+        self._beat_at = time.monotonic()
+        try:
+            for line in list(self._lines()):
+                quiet_s = self._loop.time() - line.called_at
+                if line.lease and quiet_s >= self._every_s and not beats.renew(line.queue, line.lease):
+                    self._call_loop(line.poke)
+            beats.beat(self._worker, self._describe())
+        except (StoreError, StoreUnsuitable) as error:
+            log.debug("no heartbeat: %s", error)
+
+    def _look_at_the_loop(self) -> None:
+        if self._asked_at <= self._ticked_at:
+            self._asked_at = time.monotonic()
+            self._call_loop(self._tick)
+            return
+        self._metrics.loop_lag_seconds.set(self.lag_s)
+        if self.lag_s > LAG_WORTH_A_WORD_S and not self._complained:
+            self._complained = True
+            log.warning("a handler blocks the event loop for %.1f s now, at:\n%s", self.lag_s, self._blocking_stack())
+
+    def _tick(self) -> None:
+        self._ticked_at = time.monotonic()
+        lag_s = self._ticked_at - self._asked_at
+        self._metrics.loop_lag_seconds.set(lag_s)
+        if self._complained:
+            log.warning("the event loop runs again after %.1f s; use a plain def for handlers that block", lag_s)
+            self._complained = False
+
+    def _call_loop(self, function: Callable[[], None]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function)
+        except RuntimeError:  # the loop is closed: the process is ending
+            self._stop.set()
+
+    def _blocking_stack(self) -> str:
+        frame = sys._current_frames().get(self._loop_thread)
+        return "".join(traceback.format_stack(frame, None)[-STACK_FRAMES:]) if frame else "(unknown)"

@@ -1,0 +1,383 @@
+"""A line: one lease on one queue, and the only caller of it.
+
+Everything known about finished attempts goes out, and new claims come in, in one call. While a call is in flight the
+next batch gathers by itself; an idle line calls at once. After an error whose outcome is unknown the line first compares
+what it holds with what the store thinks it holds, then sends the same call again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+import anyio
+from anyio.abc import TaskStatus
+
+from _taskqueue.domain.errors import StoreError, StoreUnsuitable
+from _taskqueue.domain.task import Claim, Outcome
+from _taskqueue.metrics import Metrics
+from _taskqueue.store import wire
+from _taskqueue.store.connect import Client
+from _taskqueue.store.store import CLAIM_MAX, Answer, Exchange, Store
+from _taskqueue.work.pool import Pool
+
+GATHER = 64
+"""Settlements worth a call while slots are busy …"""
+GATHER_S = 0.002
+"""… or this much time."""
+POLL_S = 1.0
+"""A missed wake-up is caught by this; also how soon a request to cancel is noticed."""
+RECONCILE_S = 5.0
+RETRY_FIRST_S, RETRY_MAX_S = 0.05, 2.0
+PREFETCH_MAX = 200
+
+log = logging.getLogger("taskqueue.worker")
+
+
+class Stoppable(Protocol):
+    """A running attempt, as the line sees it."""
+
+    def stop(self, cause: str) -> None: ...
+
+
+class Crew(Protocol):
+    """What a line needs to know of the whole worker."""
+
+    @property
+    def draining(self) -> bool: ...
+
+    @property
+    def closing(self) -> bool: ...
+
+    def room_for(self, line: Line) -> int: ...
+
+    def knows(self, task: str) -> bool: ...
+
+
+class Line:
+    """One worker session on one queue.
+
+    Args:
+        new_lease: gives a fresh unpredictable lease id; it is the fencing token.
+        random: gives a float in [0, 1), for jitter.
+    """
+
+    def __init__(
+        self,
+        queue: str,
+        weight: float,
+        store: Store,
+        blocking: Client,
+        pool: Pool,
+        crew: Crew,
+        metrics: Metrics,
+        new_lease: Callable[[], str],
+        random: Callable[[], float],
+    ) -> None:
+        self.queue = queue
+        self.weight = weight
+        self.lease = ""
+        self.hungry = True
+        """the store may have more than it gave"""
+        self.asking = 0
+        """how many tasks the call in flight may bring"""
+        self.called_at = 0.0
+        """event-loop time of the last call that was answered; each one keeps the lease alive"""
+        self.clean = True
+        """nothing is known to be left behind in the store"""
+        self.held: set[bytes] = set()
+        """everything received and not settled yet"""
+        self.runs: dict[bytes, Stoppable] = {}
+        self._store, self._blocking, self._pool, self._crew, self._metrics = store, blocking, pool, crew, metrics
+        self._new_lease, self._random = new_lease, random
+        self._succeeded: list[object] = []
+        self._reports: list[object] = []
+        self._progress: dict[bytes, bytes] = {}
+        self._settled: list[bytes] = []
+        self._saved: list[asyncio.Future[None]] = []
+        self._wake = asyncio.Event()
+        self._armed = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._seen_unroutable = 0
+        self._finished_before = 0
+        self._reconciled_at = 0.0
+        self._unsure = False
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+
+    # -- what the execution tells -----------------------------------------------------------------------------------
+
+    def succeeded(self, task_id: bytes, outcome: bytes) -> None:
+        """Settle an attempt that ended well."""
+        self._succeeded += (task_id, outcome)
+        self._settled.append(task_id)
+        if not self._wake.is_set():
+            self._wake.set()
+
+    def settle(self, verb: str, task_id: bytes, number: int = 0, first: bytes = b"", second: bytes = b"") -> None:
+        """Settle an attempt that ended otherwise: retry, dead, cancel, snooze or hold."""
+        self._reports += (verb, task_id, number, first, second)
+        self._settled.append(task_id)
+        self._wake.set()
+
+    def keep_log(self, task_id: bytes, text: bytes) -> None:
+        """Keep an attempt's log with it. Must come before the settlement."""
+        self._reports += ("log", task_id, 0, text, b"")
+
+    def progress(self, task_id: bytes, packed: bytes, *, wake: bool) -> None:
+        """Report progress; the last word wins, and goes with the next call. Callable from any thread."""
+        self._progress[task_id] = packed
+        if not wake:
+            return
+        if threading.get_ident() == self._thread:
+            self._wake.set()
+        else:
+            self._loop.call_soon_threadsafe(self._wake.set)
+
+    async def save(self, task_id: bytes, packed: bytes) -> None:
+        """Keep a checkpoint; returns when the store has it."""
+        self._reports += ("save", task_id, 0, packed, b"")
+        done = self._loop.create_future()
+        self._saved.append(done)
+        self._wake.set()
+        await done
+
+    def poke(self) -> None:
+        """There may be something to claim."""
+        self.hungry = True
+        self._wake.set()
+
+    # -- the loop ---------------------------------------------------------------------------------------------------
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Claim and settle until the crew drains and nothing is held."""
+        await self._open()
+        task_status.started()
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._listen)
+            while not self._over():
+                await self._until_a_call_is_due()
+                if self._crew.closing:
+                    break
+                await self._exchange()
+            await self._end()
+            group.cancel_scope.cancel()
+
+    def _over(self) -> bool:
+        return self._crew.closing or (self._crew.draining and not self.held)
+
+    async def _end(self) -> None:
+        """Tell what is settled, give everything else back, end the lease."""
+        try:
+            await self._store.settle_and_claim(self.queue, self.lease, self._compose(0))
+            await self._store.release(self.queue, self.lease, self.held - set(self._settled), close=True)
+            self.held.clear()
+        except (StoreError, StoreUnsuitable) as error:
+            self.clean = False
+            log.warning("queue %s: %s; its %d unfinished tasks return when the lease ends", self.queue, error, len(self.held))
+
+    def give_back(self, claims: list[Claim]) -> None:
+        """Return claims that no slot has started, with the next call."""
+        for claim in claims:
+            self.settle("release", claim.id)
+
+    async def _open(self) -> None:
+        pause_s = RETRY_FIRST_S
+        while not self._crew.closing:
+            lease = self._new_lease()
+            try:
+                await self._store.open_lease(self.queue, lease)
+            except StoreError:
+                pause_s = await self._pause(pause_s)
+            else:
+                self.lease = lease
+                self.called_at = self._loop.time()
+                return
+
+    async def _pause(self, pause_s: float) -> float:
+        """Full jitter, so that many workers do not come back together; gives the next pause."""
+        await anyio.sleep(pause_s * (0.1 + 0.9 * self._random()))
+        return min(pause_s * 2, RETRY_MAX_S)
+
+    async def _until_a_call_is_due(self) -> None:
+        while True:
+            self._wake.clear()
+            if self._settled or self._reports or self._progress:
+                if self._pool.buffer and len(self._settled) < GATHER:
+                    await self._gather()
+                return
+            if self.hungry and self._crew.room_for(self) > 0:
+                return
+            if self._crew.draining and not self.held:
+                return
+            self._armed.set()
+            with anyio.move_on_after(POLL_S * (1 + 0.5 * self._random())):
+                await self._wake.wait()
+                continue
+            self.hungry = True
+            return
+
+    async def _gather(self) -> None:
+        """Let the batch grow for a moment: the slots have work."""
+        over = self._loop.time() + GATHER_S
+        timer = self._loop.call_at(over, self._wake.set)
+        while len(self._settled) < GATHER and self._pool.buffer and self._loop.time() < over:
+            self._wake.clear()
+            await self._wake.wait()
+        timer.cancel()
+
+    def _compose(self, limit: int) -> Exchange:
+        for task_id, packed in self._progress.items():
+            if task_id in self.held:
+                self._reports[:0] = ("progress", task_id, 0, packed, b"")
+        self._progress.clear()
+        exchange = Exchange(limit, max(0, self._pool.free), self._succeeded, self._reports)
+        self._succeeded, self._reports = [], []
+        return exchange
+
+    async def _exchange(self) -> None:
+        settled, self._settled = self._settled, []
+        saved, self._saved = self._saved, []
+        self.asking = min(self._crew.room_for(self), CLAIM_MAX)
+        exchange = self._compose(self.asking)
+        self._finished_before = self._pool.finished
+        self.hungry = False
+        answer = await self._send(exchange)
+        self.asking = 0
+        if answer is None:
+            return await self._start_over(saved)
+        self.called_at = self._loop.time()
+        self.held.difference_update(settled)
+        for done in saved:
+            if not done.done():
+                done.set_result(None)
+        self._take(answer, exchange)
+        await self._keep_in_step(answer)
+
+    async def _send(self, exchange: Exchange) -> Answer | None:
+        pause_s, complained = RETRY_FIRST_S, False
+        while True:
+            try:
+                if self._unsure:
+                    await self._reconcile()
+                answer = await self._store.settle_and_claim(self.queue, self.lease, exchange)
+            except (StoreError, StoreUnsuitable) as error:
+                self._unsure = True
+                if not complained:
+                    log.warning("queue %s: %s; trying again, running tasks go on", self.queue, error)
+                    complained = True
+                pause_s = await self._pause(pause_s)
+                continue
+            if complained:
+                log.info("queue %s: the store is back", self.queue)
+            return answer
+
+    def _take(self, answer: Answer, exchange: Exchange) -> None:
+        claims = answer.claims
+        self.held.update(claim.id for claim in claims)
+        self.hungry = len(claims) >= exchange.limit > 0
+        if answer.refused:
+            self._metrics.refused.labels(self._metrics.queue_label(self.queue)).inc(len(answer.refused))
+        if answer.late_ms > 0:
+            self._metrics.schedule_lag_seconds.observe(answer.late_ms / 1000)
+        for task_id in answer.missing:
+            log.error("task %s was pending but its record is gone; nothing to run", task_id.decode())
+        if self._crew.draining:
+            self.give_back(claims)
+        else:
+            self._observe_waits(claims, answer.now_ms)
+            self._pool.offer(claims)
+        for task_id in answer.cancel:
+            self._stop_one(task_id)
+        self._set_timer(answer.due_in_ms)
+
+    def _observe_waits(self, claims: list[Claim], now_ms: int) -> None:
+        for claim in claims:
+            self._metrics.meters(self.queue, claim.record.task).wait.observe(max(0, now_ms - claim.ready_ms) / 1000)
+
+    def _stop_one(self, task_id: bytes) -> None:
+        run = self.runs.get(task_id)
+        if run is not None:
+            run.stop("cancelled")
+        elif back := self._pool.take_back(lambda claim: claim.id == task_id):
+            outcome = wire.encode(Outcome(back[0].attempt, 0, 0, ""))
+            self.settle("cancel", task_id, 0, b"", outcome)
+
+    def _set_timer(self, due_in_ms: int) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if due_in_ms < 0 else self._loop.call_later(due_in_ms / 1000 + 0.0005, self.poke)
+
+    # -- staying in step with the store -----------------------------------------------------------------------------
+
+    async def _keep_in_step(self, answer: Answer) -> None:
+        now = self._loop.time()
+        try:
+            if answer.holding != len(self.held) and now - self._reconciled_at > RECONCILE_S:
+                await self._reconcile()
+            if answer.newest_unroutable > self._seen_unroutable:
+                await self._adopt()
+        except StoreError as error:
+            self._unsure = True
+            log.warning("queue %s: %s; looking again at the next call", self.queue, error)
+
+    async def _reconcile(self) -> None:
+        """Give back what the store thinks this lease holds and nobody here knows; stop what it no longer holds."""
+        theirs = {held.id for held in await self._store.held_by(self.queue, self.lease)}
+        unknown = theirs - self.held
+        await self._store.release(self.queue, self.lease, unknown, holding=len(theirs & self.held))
+        for task_id in self.held - theirs - set(self._settled):
+            if run := self.runs.get(task_id):
+                run.stop("fenced")
+        self._reconciled_at = self._loop.time()
+        self._unsure = False
+
+    async def _adopt(self) -> None:
+        """Take held tasks whose names this worker knows, one page a call."""
+        page = await self._store.unroutable(self.queue, self._seen_unroutable)
+        known = [(task_id, record) for task_id, _, record in page if self._crew.knows(record.task)]
+        if known:
+            await self._store.adopt(self.queue, known)
+            log.info("queue %s: %d held tasks have a worker now", self.queue, len(known))
+            self.poke()
+        self._seen_unroutable = max((number for _, number, _ in page), default=self._seen_unroutable)
+
+    async def _start_over(self, saved: list[asyncio.Future[None]]) -> None:
+        """The lease is gone: everything it held belongs to others now."""
+        log.warning("queue %s: this worker was thought lost and its lease has ended; stopping its %d tasks", self.queue, len(self.held))
+        self._metrics.refused.labels(self._metrics.queue_label(self.queue)).inc(len(self.held))
+        self._pool.take_back(lambda claim: claim.queue == self.queue)
+        for run in list(self.runs.values()):
+            run.stop("fenced")
+        for done in (*saved, *self._saved):
+            done.cancel()
+        self._saved = []
+        self.held.clear()
+        for kept in (self._succeeded, self._reports, self._settled):
+            kept.clear()
+        self._progress.clear()
+        await self._open()
+        self.poke()
+
+    @property
+    def prefetch(self) -> int:
+        """How many to hold ready beyond the free slots: as many as finished since the last call, so slow tasks get none."""
+        return min(PREFETCH_MAX, self._pool.finished - self._finished_before)
+
+    async def _listen(self) -> None:
+        """Block on the wake-up token whenever the line is idle."""
+        pause_s = RETRY_FIRST_S
+        while True:
+            await self._armed.wait()
+            try:
+                came = await self._store.wait_for_token(self._blocking, self.queue)
+            except StoreError:
+                pause_s = await self._pause(pause_s)
+                continue
+            pause_s = RETRY_FIRST_S
+            if came:
+                self._armed.clear()
+                self.poke()

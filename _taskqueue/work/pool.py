@@ -1,0 +1,83 @@
+"""The slots: a fixed number of coroutines that take claims from one deque.
+
+Parked futures and a deque cost 0.6 µs a task; an anyio memory stream costs 10, a task group entry 11. So anyio starts and
+stops the slots, and stays out of the path of a task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+
+import anyio
+import anyio.lowlevel
+from anyio.abc import TaskStatus
+
+from _taskqueue.domain.task import Claim
+
+TURN = 32
+"""Tasks a slot may finish in a row before it lets others run."""
+
+
+class Pool:
+    """Runs offered claims, ``size`` at a time.
+
+    Args:
+        execute: runs one claim to its settlement; must not raise.
+    """
+
+    def __init__(self, size: int, execute: Callable[[Claim], Awaitable[None]]) -> None:
+        self.size = size
+        self.busy = 0
+        self.finished = 0
+        self.buffer: deque[Claim] = deque()
+        self._execute = execute
+        self._idle: list[asyncio.Future[None]] = []
+
+    @property
+    def free(self) -> int:
+        """Slots that neither run a task nor have one waiting; negative while some is prefetched."""
+        return self.size - self.busy - len(self.buffer)
+
+    def offer(self, claims: Iterable[Claim]) -> None:
+        """Queue these claims and wake as many slots."""
+        before = len(self.buffer)
+        self.buffer.extend(claims)
+        for _ in range(min(len(self._idle), len(self.buffer) - before)):
+            future = self._idle.pop()
+            if not future.done():
+                future.set_result(None)
+
+    def take_back(self, unwanted: Callable[[Claim], bool]) -> list[Claim]:
+        """Remove claims that no slot has taken yet."""
+        back = [claim for claim in self.buffer if unwanted(claim)]
+        kept = [claim for claim in self.buffer if not unwanted(claim)]
+        self.buffer.clear()
+        self.buffer.extend(kept)
+        return back
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Run the slots until cancelled."""
+        async with anyio.create_task_group() as group:
+            for _ in range(self.size):
+                group.start_soon(self._slot)
+            task_status.started()
+
+    async def _slot(self) -> None:
+        buffer, execute, turn = self.buffer, self._execute, 0
+        while True:
+            while buffer:
+                claim = buffer.popleft()
+                self.busy += 1
+                try:
+                    await execute(claim)
+                finally:
+                    self.busy -= 1
+                    self.finished += 1
+                turn += 1
+                if not turn % TURN:
+                    await anyio.lowlevel.checkpoint()
+            future = asyncio.get_running_loop().create_future()
+            self._idle.append(future)
+            await future

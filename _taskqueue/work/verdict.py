@@ -1,0 +1,63 @@
+"""What becomes of a task after an attempt that did not end well: pure, decided in one match."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from _taskqueue.domain.backoff import DEFAULT_BACKOFF, Backoff, delay_s
+from _taskqueue.domain.durations import parse_duration
+from _taskqueue.domain.errors import Cancel, Discard, PayloadMismatch, Retry
+from _taskqueue.domain.task import MAX_ATTEMPTS_DEFAULT, Claim, Ending
+from _taskqueue.tasks.discovery import AnyTask
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A settlement in the making."""
+
+    verb: str
+    """retry, dead, cancel or snooze, as the script calls it"""
+    ending: Ending
+    delay_s: float = 0.0
+    reason: str = ""
+
+
+class ResultUnfit(Exception):
+    """The handler's result cannot be kept: no JSON form, or too large."""
+
+
+def max_attempts_of(claim: Claim, spec: AnyTask) -> int:
+    """The submission's own limit, else the handler's, else the default."""
+    return claim.record.max_attempts or spec.max_attempts or MAX_ATTEMPTS_DEFAULT
+
+
+def judge(error: BaseException, timed_out: bool, claim: Claim, spec: AnyTask, random: Callable[[], float]) -> Judgement:
+    """Decide what happens to a task whose attempt ended with this error."""
+    ending = Ending.TIMEOUT if timed_out else Ending.ERROR
+    used_up = claim.attempt >= max_attempts_of(claim, spec)
+    policy: Backoff = claim.record.backoff or spec.backoff or DEFAULT_BACKOFF
+    match error:
+        case Cancel():
+            return Judgement("cancel", Ending.CANCELLED)
+        case Discard():
+            return Judgement("dead", Ending.ERROR, reason="discarded")
+        case PayloadMismatch():
+            return Judgement("dead", Ending.ERROR, reason="invalid_payload")
+        case ResultUnfit():
+            return Judgement("dead", Ending.ERROR, reason="unfit_result")
+        case Retry(count=False):
+            return Judgement("snooze", Ending.SNOOZED, _after(error, policy, claim, random))
+        case _ if used_up:
+            return Judgement("dead", ending, reason="attempts")
+        case Retry():
+            return Judgement("retry", ending, _after(error, policy, claim, random))
+        case _ if not spec.retries(error):
+            return Judgement("dead", ending, reason="not_retryable")
+    return Judgement("retry", ending, delay_s(policy, claim.attempt, random))
+
+
+def _after(error: Retry, policy: Backoff, claim: Claim, random: Callable[[], float]) -> float:
+    if error.after is None:
+        return delay_s(policy, claim.attempt, random)
+    return parse_duration(error.after)

@@ -1,0 +1,187 @@
+"""The worker role: starts slots, lines and heartbeat, and drains them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import anyio
+import msgspec
+from anyio.abc import TaskStatus
+
+from _taskqueue.client import Client
+from _taskqueue.domain.errors import HandlerError
+from _taskqueue.domain.task import Claim
+from _taskqueue.life import Life
+from _taskqueue.metrics import Metrics
+from _taskqueue.settings import Settings
+from _taskqueue.store.store import Store
+from _taskqueue.tasks.discovery import Registry
+from _taskqueue.tasks.spec import current_submitter
+from _taskqueue.work.dispatcher import Dispatcher
+from _taskqueue.work.execution import Execution
+from _taskqueue.work.heartbeat import Heartbeat
+from _taskqueue.work.pool import Pool
+
+CLEANUP_S = 2.0
+"""What cancelled handlers get to clean up …"""
+CLOSE_S = 2.0
+"""… and what the last words to the store may take."""
+GAUGES_S = 1.0
+WHERE = {"loop": "on the event loop", "thread": "in a thread", "process": "in a process of its own"}
+
+log = logging.getLogger("taskqueue.worker")
+
+
+def worker_name() -> str:
+    """A name for this process, unique among all that ever ran: host, process, random."""
+    return f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(3)}"
+
+
+class Worker:
+    """Runs tasks until told to stop.
+
+    Args:
+        life: tells when to drain, and when not to wait for running tasks.
+        random: gives a float in [0, 1), for jitter.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        client: Client,
+        registry: Registry,
+        settings: Settings,
+        metrics: Metrics,
+        life: Life,
+        random: Callable[[], float] = random.random,
+    ) -> None:
+        self.name = worker_name()
+        self.clean = True
+        """everything was given back at the end"""
+        self._store, self._client, self._registry, self._settings, self._metrics = store, client, registry, settings, metrics
+        self._life = life
+        self._execution = Execution(registry, settings, metrics, client, self.name, random)
+        self._pool = Pool(settings.concurrency, self._execute)
+        self.dispatcher = Dispatcher(
+            store, self._pool, registry, metrics, settings.queues, lambda: secrets.token_hex(8), random
+        )
+        self.heartbeat = Heartbeat(
+            store, metrics, self.name, lambda: self.dispatcher.lines.values(), self._describe,
+            lease_s=settings.lease_s, stall_limit_s=settings.stall_limit_s,
+        )  # fmt: skip
+        self._started_at = time.time()
+        metrics.know_tasks(registry.tasks)
+        for spec in registry.tasks.values():
+            metrics.meters(spec.queue, spec.name)
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Run tasks; returns when the process stops and everything is settled or given back."""
+        current_submitter.set(self._client)
+        async with self._lifespans(), anyio.create_task_group() as group:
+            await group.start(self._pool.run)
+            group.start_soon(self._execution.watch)
+            group.start_soon(self._keep_gauges)
+            lines = anyio.Event()
+            await group.start(self._run_lines, lines)
+            self._client.on_news = self.dispatcher.poke
+            self._life.stalled = lambda: self.heartbeat.stalled
+            self.heartbeat.start()
+            self._introduce()
+            task_status.started()
+            try:
+                await self._life.stopping.wait()
+                await self._drain(lines)
+            finally:
+                self.heartbeat.stop()
+            group.cancel_scope.cancel()
+
+    def _introduce(self) -> None:
+        for name, spec in sorted(self._registry.tasks.items()):
+            log.info("task %s(%s), queue %s, runs %s", name, spec.signature, spec.queue, WHERE[spec.where], extra={"event": "task.found"})
+
+    @property
+    def busy(self) -> int:
+        """How many tasks run now."""
+        return self._pool.busy
+
+    async def _execute(self, claim: Claim) -> None:
+        line = self.dispatcher.lines[claim.queue]
+        await self._execution.run(claim, line)
+
+    async def _run_lines(self, ended: anyio.Event, *, task_status: TaskStatus[None]) -> None:
+        await self.dispatcher.run(task_status=task_status)
+        ended.set()
+
+    @asynccontextmanager
+    async def _lifespans(self) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            for function in self._registry.hooks_of("lifespan"):
+                try:
+                    given: Mapping[str, Any] | None = await stack.enter_async_context(asynccontextmanager(function)())
+                    self._execution.state.update(given or {})
+                except Exception as error:
+                    raise HandlerError(f"the lifespan {function.__qualname__} failed: {type(error).__name__}: {error}") from error
+            yield
+
+    # -- the end ----------------------------------------------------------------------------------------------------
+
+    async def _drain(self, lines_ended: anyio.Event) -> None:
+        self.dispatcher.drain()
+        back = await self.dispatcher.give_back_unstarted()
+        if self.busy:
+            log.info("draining: %d tasks run on for up to %g s", self.busy, self._settings.drain_timeout_s, extra={"event": "worker.draining"})
+        await self._until_idle(self._settings.drain_timeout_s, self._life.hurrying)
+        back += await self._stop_handlers()
+        self.dispatcher.close()
+        with anyio.move_on_after(CLOSE_S):
+            await lines_ended.wait()
+            await self._store.forget_worker(self.name)
+        self.clean = lines_ended.is_set() and all(line.clean for line in self.dispatcher.lines.values())
+        log.info("worker stopped; %d tasks went back to their queues", back, extra={"event": "worker.stopped"})
+
+    async def _until_idle(self, limit_s: float, hurrying: anyio.Event | None) -> None:
+        with anyio.move_on_after(limit_s):
+            while self.busy and not (hurrying and hurrying.is_set()):
+                await anyio.sleep(0.01)
+
+    async def _stop_handlers(self) -> int:
+        """Cancel what still runs; gives how many tasks that cut short."""
+        left = list(self._execution.runs)
+        for run in left:
+            run.stop("released")
+        await self._until_idle(CLEANUP_S, None)
+        for run in self._execution.runs:
+            log.warning("task %s does not stop; leaving it behind", run.context.id)
+        return len(left)
+
+    # -- what others see --------------------------------------------------------------------------------------------
+
+    async def _keep_gauges(self) -> None:
+        self._metrics.slots.labels("async").set(self._settings.concurrency)
+        self._metrics.slots.labels("thread").set(self._settings.threads)
+        while True:
+            busy, threads = self._pool.busy, self._execution.busy_threads
+            self._metrics.busy_slots.labels("async").set(busy)
+            self._metrics.busy_slots.labels("thread").set(threads)
+            await anyio.sleep(GAUGES_S)
+
+    def _describe(self) -> bytes:
+        return msgspec.json.encode(
+            {
+                "worker": self.name,
+                "queues": sorted(self.dispatcher.lines),
+                "tasks": sorted(self._registry.tasks),
+                "slots": self._settings.concurrency,
+                "busy": self._pool.busy,
+                "lag_seconds": round(self.heartbeat.lag_s, 3),
+                "started_at": self._started_at,
+            }
+        )

@@ -1,0 +1,127 @@
+"""The face of the task queue: the names that handlers import, and the program.
+
+    from taskqueue import task, Context
+
+    @task
+    async def hello(ctx: Context, name: str) -> str:
+        return f"hello {name}"
+
+Run it with ``python taskqueue.py --role all``. This module holds no state, so that importing it twice (as the program
+and from a handler) does no harm.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import anyio
+
+from _taskqueue import __version__
+from _taskqueue.cli import EXIT_OK, EXIT_STORE_AWAY, complain, handler_modules, leave, read_command_line
+from _taskqueue.domain.backoff import Backoff
+from _taskqueue.domain.errors import Cancel, Discard, Retry, TaskqueueError, UsageError
+from _taskqueue.life import Life, running
+from _taskqueue.logs import set_up_logs
+from _taskqueue.metrics import Metrics
+from _taskqueue.settings import Settings
+from _taskqueue.tasks.context import Context, current
+from _taskqueue.tasks.discovery import discover
+from _taskqueue.tasks.spec import lifespan, middleware, on_failure, task
+
+__all__ = [
+    "Backoff",
+    "Cancel",
+    "Context",
+    "Discard",
+    "Retry",
+    "TaskqueueError",
+    "__version__",
+    "current",
+    "lifespan",
+    "main",
+    "middleware",
+    "on_failure",
+    "serve",
+    "task",
+]
+
+log = logging.getLogger("taskqueue")
+
+
+async def serve(settings: Settings, modules: Sequence[str]) -> int:
+    """Start the chosen roles in one task group; returns the exit status when all have stopped.
+
+    Args:
+        modules: dotted names of the user's handler modules.
+
+    Raises:
+        UsageError: something that must be mended before the process can run.
+    """
+    from _taskqueue.client import Client
+    from _taskqueue.opening import open_store
+    from _taskqueue.upkeep.sampler import Sampler
+    from _taskqueue.upkeep.scheduler import Scheduler
+    from _taskqueue.web.app import create_app
+    from _taskqueue.web.health import Health
+    from _taskqueue.web.scrape import scrape_app
+    from _taskqueue.web.server import listen, run_server, serving, url_of
+    from _taskqueue.work.worker import Worker
+
+    roles, life, worker = settings.roles, Life(), None
+    metrics, health = Metrics(__version__, roles), Health(life)
+    api_socket = listen(settings.host, settings.port, "--port") if "api" in roles else None
+    metrics_socket = listen(settings.metrics_host, settings.metrics_port, "--metrics-port")
+    urls = [url_of(one) for one in (api_socket, metrics_socket) if one]
+
+    async with (
+        running(life.watch_signals),
+        serving(scrape_app(metrics.registry, health), metrics_socket),
+        open_store(settings, metrics) as store,
+    ):
+        registry = discover(modules, settings.default_task)
+        client = Client(store, metrics, registry, settings.payload_bytes_max)
+        health.use(store)
+        async with running(client.run), anyio.create_task_group() as parts:
+            parts.start_soon(life.stop_when_cancelled)
+            if roles & {"api", "scheduler"}:
+                await parts.start(Sampler(store, metrics, life.stopping).run)
+            if "scheduler" in roles:
+                await parts.start(Scheduler(store, metrics, settings, life.stopping).run)
+            if "worker" in roles:
+                worker = Worker(store, client, registry, settings, metrics, life)
+                await parts.start(worker.run)
+            if api_socket is not None:
+                app = create_app(client, metrics, health, life, roles)
+                await parts.start(run_server, app, api_socket, life.stopping.wait)
+            life.start()
+            log.info("ready: %s", " and ".join([*urls[:-1], f"{urls[-1]}/metrics"]), extra={"event": "process.ready"})
+    log.info("stopped", extra={"event": "process.stopped"})
+    return EXIT_OK if worker is None or worker.clean else EXIT_STORE_AWAY
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The program; returns its exit status."""
+    try:
+        loaded = read_command_line(arguments)
+        settings = loaded.settings
+        set_up_logs(settings.log_level, settings.log_format)
+        for warning in loaded.warnings:
+            log.warning(warning)
+        modules = handler_modules(
+            settings.handlers, loaded.sources["handlers"], Path(__file__).parent, needed="worker" in settings.roles
+        )
+        return anyio.run(serve, settings, modules, backend_options={"use_uvloop": find_spec("uvloop") is not None})
+    except UsageError as error:
+        return complain(error)
+    except BaseExceptionGroup as group:
+        usage, rest = group.split(UsageError)
+        if usage is None or rest is not None:
+            raise
+        return complain(usage)
+
+
+if __name__ == "__main__":
+    leave(main())
