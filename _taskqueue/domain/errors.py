@@ -74,3 +74,7 @@ class Discard(HandlerSignal):
 
 class Cancel(HandlerSignal):
     """End this task as cancelled, which counts as no failure."""
+
+
+for _public in (TaskqueueError, Retry, Discard, Cancel):  # tracebacks show the name that users import
+    _public.__module__ = "taskqueue"

@@ -77,6 +77,11 @@ class Held:
     crashes: int
     claimed_ms: int
 
+    @property
+    def worker(self) -> str:
+        """The process that holds it: a lease is the worker's name, a slash and its secret."""
+        return self.lease.rpartition("/")[0]
+
     @classmethod
     def read(cls, id: bytes, value: bytes) -> Held:
         lease, flag, attempt, crashes, claimed, _ = value.decode().split("|")

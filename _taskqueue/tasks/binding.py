@@ -21,10 +21,8 @@ import msgspec
 from _taskqueue.domain.errors import HandlerError, PayloadMismatch
 from _taskqueue.tasks.context import Context
 
-Bind = Callable[[bytes, bool], tuple[tuple[Any, ...], dict[str, Any]]]
-"""(payload, came as a JSON string) → positional and keyword arguments, without the context."""
-
-_NOTHING: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+Bind = Callable[[bytes, bool], dict[str, Any]]
+"""(payload, came as a JSON string) → arguments by name, without the context."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -127,7 +125,7 @@ def read_signature(function: Callable[..., Any], where: str) -> Signature:
 def _binder(parameters: tuple[Parameter, ...], where: str) -> Bind:
     try:
         if not parameters:
-            return lambda payload, is_text: _NOTHING
+            return lambda payload, is_text: {}
         if len(parameters) > 1:
             return _bind_object(parameters)
         return _bind_one(parameters[0])
@@ -136,21 +134,22 @@ def _binder(parameters: tuple[Parameter, ...], where: str) -> Bind:
 
 
 def _bind_one(only: Parameter) -> Bind:
+    name = only.name
     if only.type is str:
-        return lambda payload, is_text: ((_text(payload),), {})
+        return lambda payload, is_text: {name: _text(payload)}
     if only.type is bytes:
-        return lambda payload, is_text: ((payload,), {})
+        return lambda payload, is_text: {name: payload}
     if only.type is Any:
-        return lambda payload, is_text: ((_json_or_text(payload),), {})
+        return lambda payload, is_text: {name: _json_or_text(payload)}
     if hasattr(only.type, "model_validate_json"):
         return _bind_pydantic(only)
     return _bind_typed(only)
 
 
 def _bind_pydantic(only: Parameter) -> Bind:
-    def bind(payload: bytes, is_text: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def bind(payload: bytes, is_text: bool) -> dict[str, Any]:
         try:
-            return (only.type.model_validate_json(payload),), {}
+            return {only.name: only.type.model_validate_json(payload)}
         except ValueError as error:
             raise PayloadMismatch(" ".join(str(error).split())) from None
 
@@ -161,19 +160,19 @@ def _bind_typed(only: Parameter) -> Bind:
     decode = msgspec.json.Decoder(only.type).decode
     wrapped = None if _is_object(only.type) else _object_decoder((only,))
 
-    def bind(payload: bytes, is_text: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def bind(payload: bytes, is_text: bool) -> dict[str, Any]:
         try:
-            return (decode(payload),), {}
+            return {only.name: decode(payload)}
         except msgspec.DecodeError as error:
             reason = str(error)
         if wrapped is not None:
             try:
-                return (getattr(wrapped(payload), only.name),), {}
+                return {only.name: getattr(wrapped(payload), only.name)}
             except msgspec.DecodeError:
                 pass
         if is_text:
             try:
-                return (msgspec.convert(_text(payload), only.type),), {}
+                return {only.name: msgspec.convert(_text(payload), only.type)}
             except msgspec.ValidationError as error:
                 reason = str(error)
         raise PayloadMismatch(f"{only.name}: {reason}")
@@ -185,12 +184,12 @@ def _bind_object(parameters: tuple[Parameter, ...]) -> Bind:
     decode = _object_decoder(parameters)
     names = [one.name for one in parameters]
 
-    def bind(payload: bytes, is_text: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def bind(payload: bytes, is_text: bool) -> dict[str, Any]:
         try:
             found = decode(payload)
         except msgspec.DecodeError as error:
             raise PayloadMismatch(str(error)) from None
-        return (), {name: value for name in names if (value := getattr(found, name)) is not msgspec.UNSET}
+        return {name: value for name in names if (value := getattr(found, name)) is not msgspec.UNSET}
 
     return bind
 

@@ -68,12 +68,12 @@ class Reaper:
     def _judge(self, held: Held, record: Record | None) -> Verdict:
         number = held.attempt + held.crashes
         failure = Failure("WorkerLost", f"the worker that ran it was lost (crash {held.crashes + 1} of {self._max_crashes})")
-        attempt = Attempt(number, Ending.LOST, held.claimed_ms, 0, "", failure)
+        attempt = Attempt(number, Ending.LOST, held.claimed_ms, 0, held.worker, failure)
         priority = record.priority if record else 0
         if not held.started:
             return Verdict(held, "pending", 0, priority, attempt)
         if held.crashes + 1 >= self._max_crashes:
-            outcome = Outcome(held.attempt, held.claimed_ms, 0, "", None, "poison", failure)
+            outcome = Outcome(held.attempt, held.claimed_ms, 0, held.worker, None, "poison", failure)
             return Verdict(held, "dead", 0, priority, attempt, outcome)
         delay_ms = CRASH_DELAYS_MS[min(held.crashes, len(CRASH_DELAYS_MS) - 1)]
         return Verdict(held, "retry" if delay_ms else "pending", delay_ms, priority, attempt)

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 from quart import Response
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from _taskqueue.domain.errors import StoreError, StoreFull
 from _taskqueue.terms import FieldError, PayloadTooLarge, TermsError
@@ -16,8 +16,6 @@ from _taskqueue.terms import FieldError, PayloadTooLarge, TermsError
 RETRY_SOON_S, RETRY_LATER_S = 1, 10
 _CODES = {
     400: "bad_request",
-    404: "not_found",
-    405: "method_not_allowed",
     408: "request_timeout",
     413: "payload_too_large",
     415: "unsupported_media_type",
@@ -83,4 +81,8 @@ def from_store(error: StoreError) -> Problem:
 def from_http(error: HTTPException) -> Problem:
     """What the framework raised: unknown path, wrong method, body too large, …"""
     status = error.code or 500
+    if isinstance(error, NotFound):
+        return Problem(404, "not_found", "there is no such path")
+    if isinstance(error, MethodNotAllowed):
+        return Problem(405, "method_not_allowed", f"this path takes {', '.join(sorted(error.valid_methods or ()))}")
     return Problem(status, _CODES.get(status, "error"), error.description or HTTPStatus(status).phrase)

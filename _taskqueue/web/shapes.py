@@ -43,7 +43,7 @@ def show_task(sight: Sight) -> dict[str, Any]:
         "started_at": show_time(started_ms),
         "finished_at": show_time(finished_ms),
         "run_seconds": outcome.run_ms / 1000 if outcome else None,
-        "worker": outcome.worker or None if outcome else None,
+        "worker": (outcome.worker if outcome else held.worker if held else "") or None,
         "result": msgspec.Raw(outcome.result) if outcome and outcome.result is not None else None,
         "reason": outcome.reason or None if outcome else None,
         "error": _error(sight),

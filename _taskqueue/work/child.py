@@ -32,19 +32,14 @@ class ChildEnd:
 
 
 class ChildError(Exception):
-    """An error that was raised in the child; carries its text."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
+    """An error that was raised in the child, of a type that only the child may know."""
 
 
 def run_in_child(module: str, name: str, payload: bytes, is_text: bool) -> ChildEnd:
     """Import the handler, call it, say how it ended. Runs in the child."""
     try:
         spec = _find(module, name)
-        args, kwargs = spec.signature.bind(payload, is_text)
-        result: Any = spec.function(*args, **kwargs)
+        result: Any = spec.function(**spec.signature.bind(payload, is_text))
         if inspect.isawaitable(result):
             result = anyio.run(_await, result)
         return ChildEnd("ok", None if result is None else encode_json(result))
@@ -61,20 +56,25 @@ def run_in_child(module: str, name: str, payload: bytes, is_text: bool) -> Child
 
 
 def unpack(end: ChildEnd) -> bytes | None:
-    """The result's JSON, or the error raised anew. Runs in the worker."""
-    if end.kind == "ok" or end.failure is None:
+    """The result's JSON, or the error raised anew with what the child knew of it. Runs in the worker."""
+    if end.failure is None:
         return end.result
-    message = end.failure.message
+    error = _error_of(end, end.failure.message)
+    error.failure_in_child = end.failure  # type: ignore[attr-defined]
+    raise error
+
+
+def _error_of(end: ChildEnd, message: str) -> Exception:
     match end.kind:
         case "retry":
-            raise Retry(message, end.after, end.count)
+            return Retry(message, end.after, end.count)
         case "discard":
-            raise Discard(message)
+            return Discard(message)
         case "cancel":
-            raise Cancel(message)
+            return Cancel(message)
         case "payload":
-            raise PayloadMismatch(message)
-    raise ChildError(end.failure)
+            return PayloadMismatch(message)
+    return ChildError(message)
 
 
 def _find(module: str, name: str) -> AnyTask:

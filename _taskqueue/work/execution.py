@@ -34,7 +34,7 @@ from _taskqueue.store.store import pack_number
 from _taskqueue.tasks.binding import encode_json
 from _taskqueue.tasks.context import Context, current_context
 from _taskqueue.tasks.discovery import AnyTask, Registry
-from _taskqueue.work.child import ChildError, run_in_child, unpack
+from _taskqueue.work.child import run_in_child, unpack
 from _taskqueue.work.finishes import FinishLog
 from _taskqueue.work.line import Line
 from _taskqueue.work.verdict import Judgement, ResultUnfit, judge, max_attempts_of
@@ -205,25 +205,25 @@ class Execution:
         current_context.set(run.context)
         if spec.where == "process":
             return await self._call_process(run)
-        args, kwargs = spec.signature.bind(record.payload, record.is_text)
+        arguments = spec.signature.bind(record.payload, record.is_text)
         if spec.signature.context is not None:
-            kwargs = {**kwargs, spec.signature.context: run.context}
+            arguments[spec.signature.context] = run.context
         call = partial(self._call_thread, run) if spec.where == "thread" else spec.function
         if self._middlewares:
-            return await self._through_middlewares(run, partial(call, *args, **kwargs))
-        return await call(*args, **kwargs)
+            return await self._through_middlewares(run, partial(call, **arguments))
+        return await call(**arguments)
 
     async def _through_middlewares(self, run: Run, call: Callable[[], Any]) -> Any:
         for around in reversed(self._middlewares):
             call = partial(around, run.context, call)
         return await call()
 
-    async def _call_thread(self, run: Run, *args: Any, **kwargs: Any) -> Any:
+    async def _call_thread(self, run: Run, **arguments: Any) -> Any:
         ended = [False]
 
         def call() -> Any:
             try:
-                return run.spec.function(*args, **kwargs)
+                return run.spec.function(**arguments)
             finally:
                 ended[0] = True
                 if run.cause:
@@ -330,8 +330,8 @@ class _Encoded:
 
 def describe(error: BaseException) -> Failure:
     """An error as kept text: its own frames, not the worker's."""
-    if isinstance(error, ChildError):
-        found = error.failure
+    found: Failure | None = getattr(error, "failure_in_child", None)
+    if found is not None:
         return Failure(found.type, clip(found.message, ERROR_MESSAGE_CHARS_MAX), clip(found.traceback, TRACEBACK_CHARS_MAX))
     trace = error.__traceback__
     while trace is not None and "_taskqueue" in trace.tb_frame.f_code.co_filename and trace.tb_next is not None:

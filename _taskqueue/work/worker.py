@@ -71,7 +71,7 @@ class Worker:
         self._execution = Execution(registry, settings, metrics, client, self.name, random)
         self._pool = Pool(settings.concurrency, self._execute)
         self.dispatcher = Dispatcher(
-            store, self._pool, registry, metrics, settings.queues, lambda: secrets.token_hex(8), random
+            store, self._pool, registry, metrics, settings.queues, self._new_lease, random
         )
         self.heartbeat = Heartbeat(
             store, metrics, self.name, lambda: self.dispatcher.lines.values(), self._describe,
@@ -102,6 +102,10 @@ class Worker:
             finally:
                 self.heartbeat.stop()
             group.cancel_scope.cancel()
+
+    def _new_lease(self) -> str:
+        """The name of the worker, for people; 64 random bits, which make it the fencing token."""
+        return f"{self.name}/{secrets.token_hex(8)}"
 
     def _introduce(self) -> None:
         for name, spec in sorted(self._registry.tasks.items()):
