@@ -181,9 +181,9 @@ class Client:
         return task_id
 
     def _count(self, submission: Submission) -> None:
-        labels = self._metrics.queue_label(submission.queue), self._metrics.task_label(submission.record.task or self._registry.default)
-        self._metrics.submitted.labels(*labels).inc()
-        self._metrics.payload_bytes.labels(labels[0]).observe(len(submission.record.payload))
+        self._metrics.submissions(submission.queue, submission.record.task or self._registry.default).observe(
+            len(submission.record.payload)
+        )
 
     async def _lane(self, queue: str) -> Lane:
         if self._group is None:

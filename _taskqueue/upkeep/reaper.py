@@ -82,9 +82,9 @@ class Reaper:
         label = self._metrics.queue_label(queue)
         self._metrics.recovered.labels(label).inc(len(verdicts))
         for verdict, record in zip(verdicts, records, strict=True):
-            task = self._metrics.task_label(record.task if record else "")
+            meters = self._metrics.meters(queue, record.task if record else "")
             if verdict.held.started:
-                self._metrics.attempts.labels(label, task, Ending.LOST.value).inc()
+                meters.ended(Ending.LOST, 0.0)
             if verdict.verdict == "dead":
-                self._metrics.finished.labels(label, task, "dead").inc()
+                meters.finished_as("dead")
                 log.error("task %s is dead (poison): it lost %d workers", verdict.held.id.decode(), self._max_crashes)

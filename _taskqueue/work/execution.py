@@ -267,10 +267,7 @@ class Execution:
         took_s = time.monotonic() - run.began
         outcome = Outcome(claim.attempt, run.started_ms, int(took_s * 1000), self.worker, encoded)
         run.line.succeeded(claim.id, wire.encode(outcome))
-        meters = self._metrics.meters(claim.queue, run.spec.name)
-        meters.ok.inc()
-        meters.finished.inc()
-        meters.run.observe(took_s)
+        self._metrics.meters(claim.queue, run.spec.name).succeeded(took_s)
         self._finishes.succeeded(run.context, took_s)
 
     def _encode(self, result: Any) -> bytes | None:
@@ -301,10 +298,9 @@ class Execution:
 
     def _count(self, run: Run, judged: Judgement, took_s: float) -> None:
         meters = self._metrics.meters(run.claim.queue, run.spec.name)
-        meters.run.observe(took_s)
-        meters.ended(judged.ending)
+        meters.ended(judged.ending, took_s)
         if judged.verb == "retry":
-            meters.retried()
+            meters.retried += 1
         elif judged.verb in ("dead", "cancel"):
             meters.finished_as("dead" if judged.verb == "dead" else "cancelled")
 

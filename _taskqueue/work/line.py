@@ -295,8 +295,9 @@ class Line:
         self._set_timer(answer.due_in_ms)
 
     def _observe_waits(self, claims: list[Claim], now_ms: int) -> None:
+        observe = self._metrics.wait(self.queue).observe
         for claim in claims:
-            self._metrics.meters(self.queue, claim.record.task).wait.observe(max(0, now_ms - claim.ready_ms) / 1000)
+            observe(max(0, now_ms - claim.ready_ms) / 1000)
 
     def _stop_one(self, task_id: bytes) -> None:
         run = self.runs.get(task_id)

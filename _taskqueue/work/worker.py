@@ -117,8 +117,7 @@ class Worker:
         return self._pool.busy
 
     async def _execute(self, claim: Claim) -> None:
-        line = self.dispatcher.lines[claim.queue]
-        await self._execution.run(claim, line)
+        await self._execution.run(claim, self.dispatcher.lines[claim.queue])
 
     async def _run_lines(self, ended: anyio.Event, *, task_status: TaskStatus[None]) -> None:
         await self.dispatcher.run(task_status=task_status)

@@ -132,7 +132,7 @@ if expire(1000) == 1000 then
   limit = 0
 end
 
-local claimed, pasts, missing, taken, bytes, chunk = {}, {}, {}, 0, 0, 16
+local claimed, pasts, missing, taken, bytes, chunk = {}, {}, {}, 0, 0, 32
 local retried = limit > 0 and redis.call('EXISTS', tries) == 1
 local saved = retried and redis.call('EXISTS', checkpoints) == 1
 while taken < limit and bytes < bytes_max do
