@@ -11,6 +11,7 @@ The floors, from the top; a module imports only from floors below its own (check
     settings            frozen settings, and where each value came from
     tasks               how a user declares a task: @task, Context, discovery, payload binding
     domain              pure: states, records, back-off, ids, errors
+    wheel               what the wheel adds around the face
 """
 
 __version__ = "0.1.0"
