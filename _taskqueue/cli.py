@@ -33,7 +33,9 @@ def build_parser() -> argparse.ArgumentParser:
     for option in OPTIONS:
         more: dict[str, Any] = {"action": "append"} if option.repeatable else {}
         default = "" if option.default in (None, "") else f" (default: {option.default})"
-        parser.add_argument(option.flag, dest=option.name, metavar=_metavar(option.name), help=option.help.replace("%", "%%") + default, **more)
+        parser.add_argument(
+            option.flag, dest=option.name, metavar=_metavar(option.name), help=option.help.replace("%", "%%") + default, **more
+        )
     return parser
 
 
@@ -94,15 +96,15 @@ def _admit(folder: Path) -> str:
 
 
 def _admit_working_folder() -> None:
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    if str(Path.cwd()) not in sys.path and "" not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
 
 
 def complain(error: BaseException) -> int:
     """Say what is wrong in one line on standard error; gives the exit status."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    print(f"taskqueue: {error}", file=sys.stderr)
+    sys.stderr.write(f"taskqueue: {error}\n")
     return EXIT_USAGE
 
 

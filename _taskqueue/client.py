@@ -25,7 +25,7 @@ from _taskqueue.metrics import Metrics
 from _taskqueue.store.store import SUBMIT_MAX, Sight, Store
 from _taskqueue.tasks.binding import encode_json
 from _taskqueue.tasks.discovery import Registry
-from _taskqueue.terms import PayloadTooLarge, FieldError, TermsError, read_submission, unknown_fields
+from _taskqueue.terms import FieldError, PayloadTooLarge, TermsError, read_submission, unknown_fields
 
 CALL_BYTES_MAX = 4 * 1024 * 1024
 WAITING_BYTES_MAX = 128 * 1024 * 1024
@@ -251,5 +251,3 @@ class Client:
     def store(self) -> Store:
         """The store behind this client, for reads of queues."""
         return self._store
-
-

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -72,7 +72,7 @@ class Life:
 
 
 @asynccontextmanager
-async def running(part: Callable[..., Awaitable[Any]], *args: Any) -> AsyncIterator[None]:
+async def running(part: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> AsyncIterator[None]:
     """Run a part for the length of the block: started before it, cancelled after it."""
     async with anyio.create_task_group() as group:
         await group.start(part, *args)

@@ -45,14 +45,14 @@ class Columns(logging.Formatter):
         return f"{colour}{text}\x1b[0m" if colour else text
 
 
-def set_up_logs(level: str, format: str) -> None:
+def set_up_logs(level: str, style: str) -> None:
     """Send all logs of this process to standard output.
 
     Args:
-        format: console, json, or auto: console when standard output is a terminal.
+        style: console, json, or auto: console when standard output is a terminal.
     """
     terminal = sys.stdout.isatty()
-    console = format == "console" or (format == "auto" and terminal)
+    console = style == "console" or (style == "auto" and terminal)
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(Columns(terminal) if console else JsonLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

@@ -16,8 +16,8 @@ from itertools import accumulate
 from prometheus_client import (
     CollectorRegistry,
     Counter,
-    GCCollector,
     Gauge,
+    GCCollector,
     Histogram,
     PlatformCollector,
     ProcessCollector,
@@ -26,7 +26,6 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 QUEUE_LABELS_MAX = 200
 RUN_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
@@ -58,8 +57,12 @@ class Tally:
 
     def buckets(self) -> list[tuple[str, float]]:
         """Cumulative counts by upper bound, as the exposition format wants them."""
-        bounds = [floatToGoString(bound) for bound in (*self.bounds, math.inf)]
+        bounds = [_show_bound(bound) for bound in (*self.bounds, math.inf)]
         return list(zip(bounds, accumulate(map(float, self.counts)), strict=True))
+
+
+def _show_bound(bound: float) -> str:
+    return "+Inf" if math.isinf(bound) else repr(bound)
 
 
 class TaskMeters:
@@ -147,7 +150,7 @@ class Metrics:
     """The instruments of one process."""
 
     def __init__(self, version: str = "", roles: Iterable[str] = ()) -> None:
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry(auto_describe=True)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -172,7 +175,9 @@ class Metrics:
         self.recovered = counter("tasks_recovered_total", "Tasks taken back from workers that were lost", "queue")
         self.refused = counter("settlements_refused_total", "Late answers of this process that the store refused", "queue")
         self.trimmed = counter("records_trimmed_total", "Finished tasks forgotten by retention", "queue", "state")
-        self.schedule_lag_seconds = histogram("schedule_lag_seconds", "Lateness of the latest task in each promotion of due tasks", WAIT_BUCKETS_S)
+        self.schedule_lag_seconds = histogram(
+            "schedule_lag_seconds", "Lateness of the latest task in each promotion of due tasks", WAIT_BUCKETS_S
+        )
         self.slots = gauge("worker_slots", "How many tasks this process can run at once", "pool")
         self.busy_slots = gauge("worker_busy_slots", "How many tasks run in this process", "pool")
         self.abandoned_threads = gauge("worker_abandoned_threads", "Threads past their deadline that still run")

@@ -21,6 +21,7 @@ from _taskqueue.domain.task import QUEUE_NAME, TASK_NAME
 ENV_PREFIX = "TASKQUEUE_"
 CONFIG_FILE = "taskqueue.toml"
 SHARED_STORE_DEFAULT = "redis://localhost:6379/0"
+WEIGHT_MAX = 1_000
 ROLES = ("all", "api", "worker", "scheduler")
 STRICT_HEAD_START_MS = 10**13
 """A head start no waiting time can make up for (300 years), yet exact in a double for all ten priorities."""
@@ -153,8 +154,8 @@ def parse_queues(text: str) -> tuple[tuple[str, float], ...]:
         name, _, weight = part.partition("=")
         if not QUEUE_NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no queue name; use 1 to 64 of a-z, 0-9, _ . -")
-        if weight and not (weight.isdigit() and 1 <= int(weight) <= 1000):
-            raise ValueError(f"{part!r} has no weight from 1 to 1000")
+        if weight and not (weight.isdigit() and 1 <= int(weight) <= WEIGHT_MAX):
+            raise ValueError(f"{part!r} has no weight from 1 to {WEIGHT_MAX}")
         found[name] = float(weight or 1)
     return tuple(found.items())
 
@@ -187,7 +188,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("port", "8080", _whole(0, 65535), "port of the API; 0 takes a free one", "port"),
     Option("metrics-host", None, _text, "address of /metrics (default: that of the API)", "metrics_host"),
     Option("metrics-port", "2112", _whole(0, 65535), "port of /metrics; 0 takes a free one", "metrics_port"),
-    Option("redis-url", None, _text, "shared store: redis://, rediss://, unix://, redis+sentinel://, redis+cluster://, memory:// (default: embedded for role all, else redis://localhost:6379/0)", "redis_url"),
+    Option("redis-url", None, _text, "shared store (default: embedded for role all, else redis://localhost:6379/0)", "redis_url"),
     Option("namespace", "taskqueue", _namespace, "first part of every key in the store", "namespace"),
     Option("data-dir", "./.taskqueue", Path, "where the embedded store keeps its data", "data_dir"),
     Option("fsync", "everysec", _one_of("everysec", "always"), "when the embedded store writes to disk: everysec, always", "fsync"),
@@ -199,9 +200,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("processes", "2", _whole(1, 256), "processes for handlers with process=True", "processes"),
     Option("drain-timeout", "25s", _duration("0s", "1d"), "how long running tasks may finish at shutdown", "drain_timeout_s"),
     Option("lease", "30s", _duration("1s", "1h"), "how long a silent worker keeps its tasks", "lease_s"),
-    Option("stall-limit", "60s", _duration("1s", "1d"), "how long handlers may block the event loop before its tasks are given up", "stall_limit_s"),
+    Option("stall-limit", "60s", _duration("1s", "1d"), "how long handlers may block the event loop", "stall_limit_s"),
     Option("max-crashes", "3", _whole(1, 100), "lost workers before a task is dead as poison", "max_crashes"),
-    Option("head-start", "60s", _head_start, "head start of each priority level over the one below; inf makes priorities strict", "head_start_ms"),
+    Option("head-start", "60s", _head_start, "head start of each priority level; inf makes priorities strict", "head_start_ms"),
     Option("max-payload", "1MiB", _bytes("1", "64MiB"), "largest payload of a task", "payload_bytes_max"),
     Option("max-result", "1MiB", _bytes("1", "64MiB"), "largest result of a task", "result_bytes_max"),
     Option("retain-succeeded", "1d", _duration("0s", "3650d"), "how long succeeded tasks are kept", "retain_succeeded_s"),
@@ -209,7 +210,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("retain-max", "100000", _whole(0, 100_000_000), "how many finished tasks of one state a queue keeps", "retain_max"),
     Option("log-level", "info", _one_of("debug", "info", "warning", "error"), "debug, info, warning, error", "log_level"),
     Option("log-format", "auto", _one_of("auto", "json", "console"), "auto (console on a terminal), json, console", "log_format"),
-    Option("log-tasks", "finish", _one_of("errors", "finish", "all"), "a log line for: errors only, each finish, each start too", "log_tasks"),
+    Option("log-tasks", "finish", _one_of("errors", "finish", "all"), "log errors, finish (each end), all (starts too)", "log_tasks"),
 )  # fmt: skip
 
 

@@ -96,19 +96,13 @@ def _build(found: Mapping[str, Any], payload: bytes, is_text: bool, now_ms: int,
         tags=found.get("tags", ()),
         meta=found.get("meta", {}),
     )
-    return Submission(
-        record, found.get("queue", queue_default), found.get("delay", 0), found.get("run_at"), found.get("expires_in")
-    )
+    return Submission(record, found.get("queue", queue_default), found.get("delay", 0), found.get("run_at"), found.get("expires_in"))
 
 
 def unknown_fields(fields: Iterable[str]) -> list[FieldError]:
     """The fields that mean nothing here, each with its nearest neighbour."""
     known = ("payload", *READERS)
-    return [
-        FieldError(name, "unknown_field", f"unknown field{_did_you_mean(name, known)}")
-        for name in fields
-        if name not in known
-    ]
+    return [FieldError(name, "unknown_field", f"unknown field{_did_you_mean(name, known)}") for name in fields if name not in known]
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import urllib.request
+from http import HTTPStatus
 from urllib.error import HTTPError
 
 from taskqueue import Context, Discard, task
@@ -28,6 +29,6 @@ def fetch_hash(ctx: Context, url: str) -> dict[str, object]:
                 digest.update(chunk)
             return {"url": url, "status": answer.status, "bytes": size, "sha256": digest.hexdigest()}
     except HTTPError as error:
-        if error.code < 500:
+        if error.code < HTTPStatus.INTERNAL_SERVER_ERROR:
             raise Discard(f"{url} answers {error.code}") from None
         raise

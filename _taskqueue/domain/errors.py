@@ -1,17 +1,17 @@
 """Every exception the product raises on purpose.
 
-    TaskqueueError
-    ├── UsageError            a setting, file or argument is wrong; the process ends with status 2
-    │   ├── HandlerError      a handler file does not import, or declares something impossible
-    │   └── StoreUnsuitable   the store answers but must not be used (too old, evicts keys, wrong password)
-    ├── StoreError
-    │   ├── StoreUnavailable  the store is out of reach or not ready; try again
-    │   └── StoreFull         the store refuses growth (maxmemory reached)
-    ├── PayloadMismatch       the payload does not fit the handler's parameters; never retried
-    └── HandlerSignal         what a handler raises to steer its own task
-        ├── Retry             run again later
-        ├── Discard           give up now: dead
-        └── Cancel            end as cancelled, which is no failure
+TaskqueueError
+├── UsageError            a setting, file or argument is wrong; the process ends with status 2
+│   ├── HandlerError      a handler file does not import, or declares something impossible
+│   └── StoreUnsuitable   the store answers but must not be used (too old, evicts keys, wrong password)
+├── StoreError
+│   ├── StoreUnavailable  the store is out of reach or not ready; try again
+│   └── StoreFull         the store refuses growth (maxmemory reached)
+├── PayloadMismatch       the payload does not fit the handler's parameters; never retried
+└── HandlerSignal         what a handler raises to steer its own task
+    ├── Retry             run again later
+    ├── Discard           give up now: dead
+    └── Cancel            end as cancelled, which is no failure
 """
 
 from __future__ import annotations

@@ -66,9 +66,7 @@ TRANSITIONS: dict[str, frozenset[tuple[str, str]]] = {
         }
     ),
     "release": frozenset({("running", "pending")}),
-    "reap": frozenset(
-        {("running", "pending"), ("running", "retrying"), ("running", "dead"), ("running", "cancelled")}
-    ),
+    "reap": frozenset({("running", "pending"), ("running", "retrying"), ("running", "dead"), ("running", "cancelled")}),
     "cancel": frozenset({("scheduled", "cancelled"), ("pending", "cancelled"), ("retrying", "cancelled")}),
     "prune": frozenset(
         {("succeeded", GONE), ("dead", GONE), ("cancelled", GONE), ("expired", GONE)},

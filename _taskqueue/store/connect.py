@@ -131,7 +131,7 @@ class Connector:
         if self._memory is not None:
             from fakeredis import FakeAsyncRedis
 
-            return FakeAsyncRedis(server=self._memory)  # type: ignore[no-any-return]
+            return FakeAsyncRedis(server=self._memory)
         if self._hosts is not None:
             return self._open_hosts(self._hosts, limits)
         options: dict[str, Any] = dict(parse_url(self.url))
@@ -143,7 +143,7 @@ class Connector:
         if self.scheme == "redis+cluster":
             nodes = [ClusterNode(host, port) for host, port in hosts.nodes]
             return RedisCluster(startup_nodes=nodes, **_login(hosts), **limits)
-        sentinel = Sentinel(list(hosts.nodes), sentinel_kwargs={"socket_timeout": CONNECT_TIMEOUT_S})
+        sentinel: Any = Sentinel(list(hosts.nodes), sentinel_kwargs={"socket_timeout": CONNECT_TIMEOUT_S})  # type: ignore[no-untyped-call]
         service, database = _sentinel_path(hosts)
         return sentinel.master_for(service, db=database, **_login(hosts), **limits)  # type: ignore[no-any-return]
 
@@ -157,13 +157,13 @@ class Connector:
         if self._memory is not None:
             from fakeredis import FakeRedis
 
-            return FakeRedis(server=self._memory)  # type: ignore[no-any-return]
+            return FakeRedis(server=self._memory)
         if self._hosts is None:
             return redis.Redis.from_url(self.url, **limits)
         if self.scheme == "redis+cluster":
-            nodes = [redis.cluster.ClusterNode(host, port) for host, port in self._hosts.nodes]
+            nodes = [redis.cluster.ClusterNode(host, port) for host, port in self._hosts.nodes]  # type: ignore[no-untyped-call]
             return redis.RedisCluster(startup_nodes=nodes, **_login(self._hosts), **limits)
-        sentinel = redis.Sentinel(list(self._hosts.nodes), sentinel_kwargs={"socket_timeout": CONNECT_TIMEOUT_S})
+        sentinel: Any = redis.Sentinel(list(self._hosts.nodes), sentinel_kwargs={"socket_timeout": CONNECT_TIMEOUT_S})  # type: ignore[no-untyped-call]
         service, database = _sentinel_path(self._hosts)
         return sentinel.master_for(service, db=database, **_login(self._hosts), **limits)  # type: ignore[no-any-return]
 

@@ -25,8 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 
-from _taskqueue.domain.errors import StoreUnsuitable, UsageError
+from _taskqueue.domain.errors import UsageError
 
 SOCKET_PATH_BYTES_MAX = 100
 """sun_path holds 108 bytes (unix(7)); some are kept for the temporary names of servers."""
@@ -159,7 +160,7 @@ class EmbeddedStore:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
             pass_fds=(lock,),
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - prctl takes no lock
         )
 
     @property
@@ -220,8 +221,7 @@ class EmbeddedStore:
             return
         process.terminate()
         with anyio.CancelScope(shield=True), anyio.move_on_after(STOP_S):
-            while process.poll() is None:
-                await anyio.sleep(0.01)
+            await anyio.to_thread.run_sync(process.wait, abandon_on_cancel=True)
         if process.poll() is None:
             log.error("the embedded store did not stop within %g s; killing it", STOP_S)
             process.kill()

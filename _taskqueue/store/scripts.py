@@ -41,9 +41,7 @@ class Script:
 def load_scripts() -> Mapping[str, Script]:
     """Every script by its verb."""
     folder = resources.files("_taskqueue.store") / "lua"
-    texts = {
-        file.name.removesuffix(".lua"): file.read_text() for file in folder.iterdir() if file.name.endswith(".lua")
-    }
+    texts = {file.name.removesuffix(".lua"): file.read_text() for file in folder.iterdir() if file.name.endswith(".lua")}
     return {name: _build(name, texts) for name in sorted(texts) if not name.startswith("_")}
 
 

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from redis.exceptions import NoPermissionError, NoScriptError
+
 from _taskqueue.domain import ids
 from _taskqueue.domain.errors import StoreUnavailable, StoreUnsuitable, UsageError
 from _taskqueue.domain.states import State
@@ -21,7 +23,6 @@ from _taskqueue.store import faults, wire
 from _taskqueue.store.connect import BLOCK_S, Client, Connector
 from _taskqueue.store.keys import QueueKeys, global_key
 from _taskqueue.store.scripts import Script, load_scripts
-from redis.exceptions import NoPermissionError, NoScriptError
 
 CLAIM_MAX = 500
 SUBMIT_MAX = 1_000
@@ -83,9 +84,9 @@ class Held:
         return self.lease.rpartition("/")[0]
 
     @classmethod
-    def read(cls, id: bytes, value: bytes) -> Held:
+    def read(cls, task_id: bytes, value: bytes) -> Held:
         lease, flag, attempt, crashes, claimed, _ = value.decode().split("|")
-        return cls(id, value, lease, flag == "s", int(attempt), int(crashes), int(claimed))
+        return cls(task_id, value, lease, flag == "s", int(attempt), int(crashes), int(claimed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,11 +354,7 @@ class Store:
         flat = await self._command("unroutable", "ZRANGE", index, f"({after}", "+inf", "BYSCORE", "LIMIT", 0, PAGE, "WITHSCORES")
         numbered = _score_pairs(flat)
         records = await self.records(queue, [task_id for task_id, _ in numbered])
-        return [
-            (task_id, int(number), record)
-            for (task_id, number), record in zip(numbered, records, strict=True)
-            if record is not None
-        ]
+        return [(task_id, int(number), record) for (task_id, number), record in zip(numbered, records, strict=True) if record is not None]
 
     async def adopt(self, queue: str, tasks: Iterable[tuple[bytes, Record]]) -> int:
         """Make held tasks pending again, in the order they would have had."""

@@ -112,7 +112,7 @@ def read_signature(function: Callable[..., Any], where: str) -> Signature:
         raise HandlerError(f"{where}: its annotations cannot be read: {error}") from None
     context, parameters = None, []
     for one in found:
-        if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD) or (one.kind is one.POSITIONAL_ONLY and len(found) > 2):
+        if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD, one.POSITIONAL_ONLY):
             raise HandlerError(f"{where}: parameter {one} cannot be filled from a payload; name each parameter")
         kind = hints.get(one.name, Any)
         if kind is Context:

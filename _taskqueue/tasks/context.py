@@ -6,7 +6,7 @@ The context holds no power of its own: everything it does, it does through the D
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Generator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, MutableMapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -148,7 +148,7 @@ class Context:
     def log(self) -> AttemptLog:
         """A logger whose lines carry the task's id and are kept with the attempt."""
         if self._log is None:
-            self._log = AttemptLog(self)
+            self._log = AttemptLog(self, self._desk.keep_line)
         return self._log
 
     def progress(self, done: float, total: float | None = None, message: str | None = None) -> Awaitable[None]:
@@ -200,9 +200,10 @@ def current() -> Context:
 class AttemptLog(logging.LoggerAdapter[logging.Logger]):
     """A standard logger with the task's fields on each record; every line is also kept with the attempt."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, keep_line: Callable[[str], None]) -> None:
         super().__init__(logging.getLogger("taskqueue.handler"), {})
         self._context = context
+        self._keep_line = keep_line
         self._lines = 0
         self._chars = 0
 
@@ -227,4 +228,4 @@ class AttemptLog(logging.LoggerAdapter[logging.Logger]):
         line = f"{stamp} {logging.getLevelName(level)} {said}"[: LOG_CHARS_MAX - self._chars]
         self._lines += 1
         self._chars += len(line)
-        self._context._desk.keep_line(line)
+        self._keep_line(line)

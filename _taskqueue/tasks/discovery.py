@@ -95,7 +95,7 @@ def _import(name: str) -> ModuleType:
         raise HandlerError(f"{_last_place(error, name)}: {error}") from None
     except SyntaxError as error:
         raise HandlerError(f"{error.filename}:{error.lineno}: SyntaxError: {error.msg}") from None
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the user's file raises
         raise HandlerError(f"{_last_place(error, name)}: {type(error).__name__}: {error}") from None
 
 

@@ -139,7 +139,9 @@ class Declare:
         self._policy = policy
 
     @overload
-    def __call__(self, function: Callable[Concatenate[Context, Payload], Result], /) -> TaskSpec[Concatenate[Context, Payload], Payload, Result]: ...
+    def __call__(
+        self, function: Callable[Concatenate[Context, Payload], Result], /
+    ) -> TaskSpec[Concatenate[Context, Payload], Payload, Result]: ...
     @overload
     def __call__(self, function: Callable[Payload, Result], /) -> TaskSpec[Payload, Payload, Result]: ...
     def __call__(self, function: Any, /) -> Any:

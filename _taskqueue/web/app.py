@@ -55,7 +55,7 @@ def _add_errors(app: Quart) -> None:
         return from_store(error).response()
 
     def defect(error: Exception) -> Response:
-        log.exception("%s %s failed; the request is answered with 500", request.method, request.path, exc_info=error)
+        log.error("%s %s failed; the request is answered with 500", request.method, request.path, exc_info=error)
         detail = "a defect of the server; its log has the details under this request's id"
         return Problem(500, "internal_error", detail, request_id=_request_id()).response()
 
@@ -73,7 +73,7 @@ async def _refuse_cross_site() -> Response | None:
         return None
     site = request.headers.get("Sec-Fetch-Site")
     origin = request.headers.get("Origin")
-    foreign = site not in ("same-origin", "none") if site else bool(origin) and origin.partition("://")[2] != request.host
+    foreign = site not in {"same-origin", "none"} if site else origin is not None and origin.partition("://")[2] != request.host
     if foreign:
         return Problem(403, "cross_site_request", "a page of another site may not do this").response()
     return None

@@ -50,11 +50,9 @@ class Problem(Exception):
         return json_response(self.document(), self.status, headers, "application/problem+json")
 
 
-def json_response(
-    value: Any, status: int = 200, headers: Mapping[str, str] | None = None, mimetype: str = "application/json"
-) -> Response:
+def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None, mimetype: str = "application/json") -> Response:
     """Any value that msgspec can encode, as an answer."""
-    return Response(msgspec.json.encode(value) + b"\n", status, headers, mimetype)
+    return Response(msgspec.json.encode(value) + b"\n", status, dict(headers or {}), mimetype)
 
 
 def from_terms(error: TermsError) -> Problem:

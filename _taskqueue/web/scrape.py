@@ -27,9 +27,11 @@ def scrape_app(registry: CollectorRegistry, health: Health) -> App:
 
     async def app(scope: Any, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]) -> None:
         if scope["type"] == "lifespan":
-            return await _lifespan(receive, send)
-        if scope["type"] != "http":
-            return
+            await _lifespan(receive, send)
+        elif scope["type"] == "http":
+            await _respond(scope, send)
+
+    async def _respond(scope: Any, send: Callable[[Message], Awaitable[None]]) -> None:
         status, headers, body = await _answer(scope, registry, health)
         headers.append((b"content-length", str(len(body)).encode()))
         await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -59,7 +59,7 @@ class TasksApi:
     async def submit(self) -> Response:
         """``POST /tasks``: accept one task; 202, the body exactly ``{"task_id": …}``."""
         wait_s = _wait_s()
-        body = await request.get_data()
+        body = await _body()
         if len(body) > self._body_bytes_max:
             raise self._rejected(Problem(413, "payload_too_large", f"the body has {len(body)} bytes, more than {self._body_bytes_max}"))
         try:
@@ -81,7 +81,7 @@ class TasksApi:
 
     async def submit_batch(self) -> Response:
         """``POST /tasks/batch``: up to 1,000 tasks; each item gets its own result, in order."""
-        items = _read_batch(await request.get_data())
+        items = _read_batch(await _body())
         accepted: list[Submission] = []
         results: list[dict[str, Any] | None] = []
         for item in items:
@@ -112,7 +112,9 @@ class TasksApi:
                 raise _unknown(task_id)
             if was in (State.SUCCEEDED, State.DEAD, State.EXPIRED):
                 allowed = ["scheduled", "pending", "running", "retrying"]
-                raise Problem(409, "invalid_state", f"the task is {was.value} already and cannot be cancelled", state=was.value, allowed=allowed)
+                raise Problem(
+                    409, "invalid_state", f"the task is {was.value} already and cannot be cancelled", state=was.value, allowed=allowed
+                )
             return json_response(show_task(sight), 202 if sight.state is State.RUNNING else 200)
         raise from_store(StoreUnavailable("the store did not answer in time"))
 
@@ -202,3 +204,6 @@ def _wait_for() -> frozenset[State]:
         raise Problem(422, "invalid_field", f"wait_for: must be of {', '.join(State)}") from None
 
 
+async def _body() -> bytes:
+    body: bytes = await request.get_data()  # type: ignore[assignment]  # as_text is False
+    return body

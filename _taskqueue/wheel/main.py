@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from taskqueue import main
-
 from _taskqueue.cli import leave
+from taskqueue import main
 
 
 def run() -> NoReturn:

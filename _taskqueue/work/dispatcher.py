@@ -51,7 +51,6 @@ class Dispatcher:
         self._queues, self._new_lease, self._random = queues, new_lease, random
         self._blocking = store.connector.blocking_client()
         self._news = anyio.Event()
-        self._group: TaskGroup | None = None
 
     # -- what the lines ask -----------------------------------------------------------------------------------------
 
@@ -73,12 +72,12 @@ class Dispatcher:
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Serve the queues until every line has ended."""
         try:
-            async with anyio.create_task_group() as self._group:
+            async with anyio.create_task_group() as group:
                 for queue, weight in self._queues or await self._every_queue():
-                    await self._group.start(self._add(queue, weight).run)
+                    await group.start(self._add(queue, weight).run)
                 task_status.started()
                 if not self._queues:
-                    await self._follow_new_queues()
+                    await self._follow_new_queues(group)
         finally:
             with anyio.CancelScope(shield=True):
                 await self._blocking.aclose()
@@ -94,8 +93,7 @@ class Dispatcher:
             await self._store.route(queue)
         return [(queue, 1.0) for queue in await self._store.queues()]
 
-    async def _follow_new_queues(self) -> None:
-        assert self._group is not None
+    async def _follow_new_queues(self, group: TaskGroup) -> None:
         while not self.draining:
             with anyio.move_on_after(DISCOVER_S):
                 await self._news.wait()
@@ -106,7 +104,7 @@ class Dispatcher:
                 continue
             for queue in known:
                 if queue not in self.lines and not self.draining:
-                    self._group.start_soon(self._add(queue, 1.0).run)
+                    group.start_soon(self._add(queue, 1.0).run)
                     log.info("now serving queue %s too", queue)
 
     def poke(self, queue: str) -> None:

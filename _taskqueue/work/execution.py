@@ -43,6 +43,7 @@ WATCH_S = 0.05
 """How often deadlines are looked at: a timer for each task would cost ten times as much."""
 HOOK_S = 10.0
 PROGRESS_S = 0.1
+HELD_NAMES_MAX = 1_000
 
 log = logging.getLogger("taskqueue.worker")
 
@@ -56,7 +57,20 @@ class Producer(Protocol):
 class Run:
     """One attempt under way; the Desk behind its Context."""
 
-    __slots__ = ("began", "cause", "claim", "context", "deadline", "execution", "line", "lines", "reported_at", "scope", "spec", "started_ms")
+    __slots__ = (
+        "began",
+        "cause",
+        "claim",
+        "context",
+        "deadline",
+        "execution",
+        "line",
+        "lines",
+        "reported_at",
+        "scope",
+        "spec",
+        "started_ms",
+    )
 
     def __init__(self, execution: Execution, claim: Claim, spec: AnyTask, line: Line) -> None:
         self.execution, self.claim, self.spec, self.line = execution, claim, spec, line
@@ -177,7 +191,7 @@ class Execution:
 
     def _hold(self, claim: Claim, line: Line) -> None:
         name = claim.record.task
-        if name not in self._held_names and len(self._held_names) < 1000:
+        if name not in self._held_names and len(self._held_names) < HELD_NAMES_MAX:
             self._held_names.add(name)
             log.warning("no handler is named %r: its tasks are held until a worker that knows it appears", name)
         line.settle("hold", claim.id)
@@ -186,7 +200,7 @@ class Execution:
         with anyio.CancelScope() as run.scope:
             try:
                 return None, await self._call(run)
-            except (Exception, SystemExit) as error:
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the handler raises
                 return self._read_error(run, error), None
         return self._read_error(run, None), None
 
@@ -246,17 +260,19 @@ class Execution:
 
     async def _settle(self, run: Run, error: BaseException | None, result: Any) -> None:
         if run.claim.lease != run.line.lease or run.cause == "fenced":
-            return self._refused(run)
+            self._refused(run)
+            return
         if run.cause == "released" and error is not None:
             return  # stays held, and goes back to its queue at no cost
         if run.lines:
             run.line.keep_log(run.claim.id, "\n".join(run.lines).encode())
         if error is None:
             try:
-                return self._succeed(run, result)
+                self._succeed(run, result)
             except ResultUnfit as unfit:
                 error = unfit
-        await self._fail(run, error)
+        if error is not None:
+            await self._fail(run, error)
 
     def _refused(self, run: Run) -> None:
         log.warning("task %s: its lease ended while it ran here; the answer is dropped, another worker has it", run.context.id)

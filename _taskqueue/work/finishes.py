@@ -45,7 +45,9 @@ class FinishLog:
         fields = _fields(context, "task.finished", took_s, verb) | {"error_type": failure.type}
         said = f"{failure.type}: {_first_line(failure.message)}"
         if verb == "retry":
-            log.warning("failed with %s; attempt %d of %d, next in %s", said, context.attempt, context.max_attempts, _short(delay_s), extra=fields)
+            log.warning(
+                "failed with %s; attempt %d of %d, next in %s", said, context.attempt, context.max_attempts, _short(delay_s), extra=fields
+            )
         elif verb == "dead":
             log.error("dead (%s): %s", reason, said, extra=fields)
         elif verb == "snooze":

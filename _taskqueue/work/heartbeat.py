@@ -121,5 +121,5 @@ class Heartbeat:
             self._stop.set()
 
     def _blocking_stack(self) -> str:
-        frame = sys._current_frames().get(self._loop_thread)
+        frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - the documented way, odd name or not
         return "".join(traceback.format_stack(frame, None)[-STACK_FRAMES:]) if frame else "(unknown)"

@@ -248,7 +248,8 @@ class Line:
         answer = await self._send(exchange)
         self.asking = 0
         if answer is None:
-            return await self._start_over(saved)
+            await self._start_over(saved)
+            return
         self.called_at = self._loop.time()
         self.held.difference_update(settled)
         for done in saved:

@@ -32,7 +32,9 @@ def max_attempts_of(claim: Claim, spec: AnyTask) -> int:
     return claim.record.max_attempts or spec.max_attempts or MAX_ATTEMPTS_DEFAULT
 
 
-def judge(error: BaseException, timed_out: bool, claim: Claim, spec: AnyTask, random: Callable[[], float]) -> Judgement:
+def judge(  # noqa: PLR0911 - one line for each case of the match
+    error: BaseException, timed_out: bool, claim: Claim, spec: AnyTask, random: Callable[[], float]
+) -> Judgement:
     """Decide what happens to a task whose attempt ended with this error."""
     ending = Ending.TIMEOUT if timed_out else Ending.ERROR
     used_up = claim.attempt >= max_attempts_of(claim, spec)

@@ -70,11 +70,9 @@ class Worker:
         self._life = life
         self._execution = Execution(registry, settings, metrics, client, self.name, random)
         self._pool = Pool(settings.concurrency, self._execute)
-        self.dispatcher = Dispatcher(
-            store, self._pool, registry, metrics, settings.queues, self._new_lease, random
-        )
+        self.dispatcher = Dispatcher(store, self._pool, registry, metrics, settings.queues, self._new_lease, random)
         self.heartbeat = Heartbeat(
-            store, metrics, self.name, lambda: self.dispatcher.lines.values(), self._describe,
+            store, metrics, self.name, self.dispatcher.lines.values, self._describe,
             lease_s=settings.lease_s, stall_limit_s=settings.stall_limit_s,
         )  # fmt: skip
         self._started_at = time.time()
@@ -140,7 +138,9 @@ class Worker:
         self.dispatcher.drain()
         back = await self.dispatcher.give_back_unstarted()
         if self.busy:
-            log.info("draining: %d tasks run on for up to %g s", self.busy, self._settings.drain_timeout_s, extra={"event": "worker.draining"})
+            log.info(
+                "draining: %d tasks run on for up to %g s", self.busy, self._settings.drain_timeout_s, extra={"event": "worker.draining"}
+            )
         await self._until_idle(self._settings.drain_timeout_s, self._life.hurrying)
         back += await self._stop_handlers()
         self.dispatcher.close()
@@ -152,7 +152,7 @@ class Worker:
 
     async def _until_idle(self, limit_s: float, hurrying: anyio.Event | None) -> None:
         with anyio.move_on_after(limit_s):
-            while self.busy and not (hurrying and hurrying.is_set()):
+            while self.busy and not (hurrying and hurrying.is_set()):  # noqa: ASYNC110 - two conditions, for seconds at most
                 await anyio.sleep(0.01)
 
     async def _stop_handlers(self) -> int:
