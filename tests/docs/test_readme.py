@@ -1,0 +1,53 @@
+"""What the README claims, asserted from the code: settings table, endpoints, state diagram, commands, its size."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from _taskqueue.domain.states import GONE, NEW, TRANSITIONS
+from _taskqueue.settings import OPTIONS, Option
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def settings_table() -> str:
+    """The table as the README must show it."""
+    lines = ["| flag | default | |", "|---|---|---|", *map(_row, OPTIONS)]
+    return "\n".join(lines)
+
+
+def _row(option: Option) -> str:
+    default = f"`{option.default}`" if option.default else ""
+    return f"| `{option.flag}` | {default} | {option.help} |"
+
+
+def test_the_settings_table_is_that_of_the_code() -> None:
+    found = re.search(r"<!-- settings -->\n(.*?)\n<!-- /settings -->", README, re.S)
+
+    assert found is not None
+    assert found[1] == settings_table()
+
+
+def test_the_diagram_is_the_state_machine() -> None:
+    drawn = set(re.findall(r"^    (\[\*\]|\w+) --> (\w+)", README, re.M))
+    moves = {move for verb in TRANSITIONS.values() for move in verb if GONE not in move}
+
+    assert {(NEW if source == "[*]" else source, target) for source, target in drawn} == moves
+
+
+def test_every_make_target_named_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+
+    for target in re.findall(r"make ([a-z-]+)", README):
+        assert re.search(rf"^{target}:", makefile, re.M), f"README names make {target}"
+
+
+def test_links_lead_somewhere() -> None:
+    for link in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / link).exists(), f"README links to {link}"
+
+
+def test_it_stays_readable() -> None:
+    assert len(README.splitlines()) <= 200
