@@ -40,7 +40,7 @@ def test_the_diagram_is_the_state_machine() -> None:
 def test_every_make_target_named_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
 
-    for target in re.findall(r"make ([a-z-]+)", README):
+    for target in re.findall(r"(?:`|\$ )make ([a-z-]+)", README):
         assert re.search(rf"^{target}:", makefile, re.M), f"README names make {target}"
 
 
