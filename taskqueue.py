@@ -83,6 +83,7 @@ async def serve(settings: Settings, modules: Sequence[str]) -> int:
     ):
         registry = discover(modules, settings.default_task)
         client = Client(store, metrics, registry, settings.payload_bytes_max)
+        client.default_task = registry.default if "worker" in roles else settings.default_task
         health.use(store)
         async with running(client.run), anyio.create_task_group() as parts:
             parts.start_soon(life.stop_when_cancelled)

@@ -135,6 +135,8 @@ class Client:
         """called with a queue's name when something there may be claimed or cancelled"""
         self._store, self._metrics, self._registry, self._clock_ms = store, metrics, registry, clock_ms
         self._mint = IdMint(clock_ms, os.urandom)
+        self.default_task = ""
+        """the name of submissions that give none; empty leaves it to the worker"""
         self._lanes: dict[str, Lane] = {}
         self._group: TaskGroup | None = None
 
@@ -151,6 +153,8 @@ class Client:
         if len(payload) > self.payload_bytes_max:
             detail = f"has {len(payload)} bytes, more than the limit of {self.payload_bytes_max} (--max-payload)"
             raise PayloadTooLarge([FieldError("payload", "payload_too_large", detail)])
+        if self.default_task and not fields.get("task"):
+            fields = {**fields, "task": self.default_task}
         spec = self._registry.tasks.get(str(fields.get("task") or self._registry.default))
         queue = spec.queue if spec is not None else QUEUE_DEFAULT
         return read_submission(fields, payload, is_text, now_ms=self._clock_ms(), queue_default=queue)
