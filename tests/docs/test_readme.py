@@ -24,14 +24,14 @@ def _row(option: Option) -> str:
 
 
 def test_the_settings_table_is_that_of_the_code() -> None:
-    found = re.search(r"<!-- settings -->\n(.*?)\n<!-- /settings -->", README, re.S)
+    found = re.search(r"<!-- settings -->\n(.*?)\n<!-- /settings -->", README, re.DOTALL)
 
     assert found is not None
     assert found[1] == settings_table()
 
 
 def test_the_diagram_is_the_state_machine() -> None:
-    drawn = set(re.findall(r"^    (\[\*\]|\w+) --> (\w+)", README, re.M))
+    drawn = set(re.findall(r"^    (\[\*\]|\w+) --> (\w+)", README, re.MULTILINE))
     moves = {move for verb in TRANSITIONS.values() for move in verb if GONE not in move}
 
     assert {(NEW if source == "[*]" else source, target) for source, target in drawn} == moves
@@ -41,7 +41,7 @@ def test_every_make_target_named_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
 
     for target in re.findall(r"(?:`|\$ )make ([a-z-]+)", README):
-        assert re.search(rf"^{target}:", makefile, re.M), f"README names make {target}"
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"README names make {target}"
 
 
 def test_links_lead_somewhere() -> None:
