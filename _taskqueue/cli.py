@@ -7,6 +7,8 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -90,9 +92,24 @@ def _find_folder(entry: str, beside: Path) -> Path | None:
 def _admit(folder: Path) -> str:
     if not folder.name.isidentifier():
         raise UsageError(f"--handlers {folder}: rename the folder to letters, digits and _, so that Python can import it")
+    known = sys.modules.get(folder.name)
+    if known is not None and list(getattr(known, "__path__", ())) != [str(folder)]:
+        raise UsageError(f"--handlers {folder}: another module is named {folder.name!r} already; rename the folder")
     if str(folder.parent) not in sys.path:
         sys.path.insert(0, str(folder.parent))
+    _pin(folder)
     return folder.name
+
+
+def _pin(folder: Path) -> None:
+    """Make the folder's name mean this folder alone: without an ``__init__.py`` Python would merge every folder of the
+    same name on its path into one package.
+    """
+    if (folder / "__init__.py").exists():
+        return
+    spec = ModuleSpec(folder.name, None, is_package=True)
+    spec.submodule_search_locations = [str(folder)]
+    sys.modules[folder.name] = module_from_spec(spec)
 
 
 def _admit_working_folder() -> None:
