@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import time
@@ -158,8 +159,12 @@ class Execution:
         self._finishes = FinishLog(settings.log_tasks)
         self._held_names: set[str] = set()
 
-    async def run(self, claim: Claim, line: Line) -> None:
-        """Run one claim and settle it with its line. Raises nothing but cancellation."""
+    async def run(self, claim: Claim, line: Line, scope: anyio.CancelScope) -> None:
+        """Run one claim and settle it with its line. Raises nothing but cancellation of the worker itself.
+
+        Args:
+            scope: the innermost one around this call; it is cancelled to stop the handler, and is spent then.
+        """
         spec = self._registry.find(claim.record.task)
         if spec is None:
             return self._hold(claim, line)
@@ -168,7 +173,7 @@ class Execution:
         self.runs[run] = run.deadline
         self._finishes.started(run.context)
         try:
-            error, result = await self._attempt(run)
+            error, result = await self._attempt(run, scope)
             if error is not None:
                 await self._run_hooks(self._failure_hooks, run, error)
             await self._settle(run, error, result)
@@ -196,13 +201,18 @@ class Execution:
             log.warning("no handler is named %r: its tasks are held until a worker that knows it appears", name)
         line.settle("hold", claim.id)
 
-    async def _attempt(self, run: Run) -> tuple[BaseException | None, Any]:
-        with anyio.CancelScope() as run.scope:
-            try:
-                return None, await self._call(run)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the handler raises
-                return self._read_error(run, error), None
-        return self._read_error(run, None), None
+    async def _attempt(self, run: Run, scope: anyio.CancelScope) -> tuple[BaseException | None, Any]:
+        run.scope = scope
+        try:
+            return None, await self._call(run)
+        except asyncio.CancelledError:
+            if not run.cause:  # not this task is cancelled, but the whole worker
+                raise
+            return self._read_error(run, None), None
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the handler raises
+            return self._read_error(run, error), None
+        finally:
+            run.scope = None
 
     def _read_error(self, run: Run, error: BaseException | None) -> BaseException:
         """The error that counts: why the attempt was stopped, else what the handler raised."""
@@ -323,7 +333,7 @@ class Execution:
     async def _run_hooks(self, hooks: list[Any], run: Run, error: BaseException) -> None:
         for hook in hooks:
             try:
-                with anyio.move_on_after(HOOK_S):
+                with anyio.move_on_after(HOOK_S, shield=True):  # the scope around may be spent by a timeout
                     said = hook(run.context, error)
                     if inspect.isawaitable(said):
                         await said

@@ -20,14 +20,19 @@ TURN = 32
 """Tasks a slot may finish in a row before it lets others run."""
 
 
+Execute = Callable[[Claim, anyio.CancelScope], Awaitable[None]]
+
+
 class Pool:
     """Runs offered claims, ``size`` at a time.
 
     Args:
-        execute: runs one claim to its settlement; must not raise.
+        execute: runs one claim to its settlement; must not raise. Cancelling the scope it gets stops that claim's
+            handler and nothing else: a slot keeps its scope from task to task, since a fresh one costs 4 µs, and takes
+            a new one as soon as it was used.
     """
 
-    def __init__(self, size: int, execute: Callable[[Claim], Awaitable[None]]) -> None:
+    def __init__(self, size: int, execute: Execute) -> None:
         self.size = size
         self.busy = 0
         self.finished = 0
@@ -67,17 +72,20 @@ class Pool:
     async def _slot(self) -> None:
         buffer, execute, turn = self.buffer, self._execute, 0
         while True:
-            while buffer:
-                claim = buffer.popleft()
-                self.busy += 1
-                try:
-                    await execute(claim)
-                finally:
-                    self.busy -= 1
-                    self.finished += 1
-                turn += 1
-                if not turn % TURN:
-                    await anyio.lowlevel.checkpoint()
+            with anyio.CancelScope() as scope:
+                while buffer and not scope.cancel_called:
+                    claim = buffer.popleft()
+                    self.busy += 1
+                    try:
+                        await execute(claim, scope)
+                    finally:
+                        self.busy -= 1
+                        self.finished += 1
+                    turn += 1
+                    if not turn % TURN:
+                        await anyio.lowlevel.checkpoint()
+            if buffer:
+                continue
             future = asyncio.get_running_loop().create_future()
             self._idle.append(future)
             await future

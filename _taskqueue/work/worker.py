@@ -114,8 +114,8 @@ class Worker:
         """How many tasks run now."""
         return self._pool.busy
 
-    async def _execute(self, claim: Claim) -> None:
-        await self._execution.run(claim, self.dispatcher.lines[claim.queue])
+    async def _execute(self, claim: Claim, scope: anyio.CancelScope) -> None:
+        await self._execution.run(claim, self.dispatcher.lines[claim.queue], scope)
 
     async def _run_lines(self, ended: anyio.Event, *, task_status: TaskStatus[None]) -> None:
         await self.dispatcher.run(task_status=task_status)
