@@ -65,7 +65,7 @@ TRANSITIONS: dict[str, frozenset[tuple[str, str]]] = {
             ("pending", "running"),
         }
     ),
-    "release": frozenset({("running", "pending")}),
+    "release": frozenset({("running", "pending"), ("running", "cancelled")}),
     "reap": frozenset({("running", "pending"), ("running", "retrying"), ("running", "dead"), ("running", "cancelled")}),
     "cancel": frozenset({("scheduled", "cancelled"), ("pending", "cancelled"), ("retrying", "cancelled")}),
     "prune": frozenset(

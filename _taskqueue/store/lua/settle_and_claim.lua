@@ -1,7 +1,7 @@
 -- Settle finished attempts, promote what is due, claim the next: the hot path in one round trip.
 -- Only the holder of the lease settles; a settlement that comes twice is refused the second time and changes nothing.
 -- moves: running -> succeeded, retrying, scheduled, dead, cancelled, pending; scheduled, retrying -> pending; scheduled, pending, retrying -> expired; pending -> running
--- keys:  leases, holdings, running, records, pending, unroutable, scheduled, retrying, succeeded, dead, cancelled, expired, expiries, outcomes, tries, history, progress, logs, checkpoints, cancelling, wake
+-- keys:  leases, holdings, running, records, pending, unroutable, scheduled, retrying, succeeded, dead, cancelled, expired, expiries, outcomes, tries, history, progress, logs, checkpoints, cancelling, patrols, wake
 -- args:  lease, lease_ms:number, head_start_ms:number, limit:number, slots:number, bytes_max:number, succeeded_count:number, ...
 -- rest:  succeeded_count times (id, outcome), then per other report: verb, id, number, text, text
 -- uses:  drain, now, wake, move, held
@@ -67,11 +67,10 @@ local reports = {
     end
   end,
   hold = function(id, claim)
-    local newest = redis.call('ZRANGE', unroutable, -1, -1, 'WITHSCORES')[2]
     if leave(id) then
       redis.call('ZADD', cancelled, now, id)
     else
-      redis.call('ZADD', unroutable, (tonumber(newest) or 0) + 1, id)
+      redis.call('ZADD', unroutable, redis.call('HINCRBY', patrols, 'held', 1), id)
     end
   end,
   progress = function(id, claim, number, text)
