@@ -142,9 +142,13 @@ class Client:
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Carry submissions to the store until cancelled."""
-        async with anyio.create_task_group() as self._group:
-            task_status.started()
-            await anyio.sleep_forever()
+        try:
+            async with anyio.create_task_group() as self._group:
+                task_status.started()
+                await anyio.sleep_forever()
+        finally:
+            self._group = None
+            self._lanes.clear()
 
     # -- submitting -------------------------------------------------------------------------------------------------
 
@@ -191,7 +195,7 @@ class Client:
 
     async def _lane(self, queue: str) -> Lane:
         if self._group is None:
-            raise StoreUnavailable("this process is not ready yet")
+            raise StoreUnavailable("this process is starting or stopping")
         if sum(lane.bytes for lane in self._lanes.values()) > WAITING_BYTES_MAX:
             raise StoreUnavailable("too many submissions wait for the store; slow down")
         found = self._lanes.get(queue)

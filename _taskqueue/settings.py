@@ -258,8 +258,10 @@ def _find(option: Option, flags: Mapping[str, Any], environ: Mapping[str, str], 
 def _parse(option: Option, value: Any, source: str) -> Any:
     try:
         if option.repeatable:
-            texts = value.split(",") if isinstance(value, str) else value
-            return tuple(option.parse(_as_text(text)) for text in texts)
+            texts = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
+            if not all(isinstance(text, str) for text in texts):
+                raise ValueError(f"{value!r} is no text and no list of texts")
+            return tuple(map(option.parse, texts))
         if value is None:
             return None
         if isinstance(value, list):
@@ -278,8 +280,8 @@ def _as_text(value: Any) -> str:
 def _read_secret(path: str, option: Option) -> str:
     try:
         return Path(path).read_text().strip()
-    except OSError as error:
-        raise UsageError(f"{option.variable}_FILE: cannot read {path}: {error.strerror}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{option.variable}_FILE: cannot read {path}: {error}") from None
 
 
 def _read_file(config: Path | None) -> Mapping[str, Any]:

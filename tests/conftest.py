@@ -124,5 +124,7 @@ def new_id() -> Callable[[], str]:
 def submission(payload: bytes = b"hello", task: str = "echo", **terms: object) -> Submission:
     """A submission with these terms; those of the record go there."""
     record_terms = {name: terms.pop(name) for name in list(terms) if name in Record.__struct_fields__}
+    if "expires_in_ms" in record_terms:
+        terms["expires_in_ms"] = record_terms["expires_in_ms"]
     record = Record(task, payload, True, int(time.time() * 1000), **record_terms)  # type: ignore[arg-type]
     return Submission(record, **terms)  # type: ignore[arg-type]

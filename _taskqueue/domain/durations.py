@@ -19,7 +19,10 @@ def parse_duration(value: float | str) -> float:
     Raises:
         ValueError: not a duration, negative, not finite, or longer than ten years. The text says which.
     """
-    seconds = _duration_text(value) if isinstance(value, str) else float(value)
+    try:
+        seconds = _duration_text(value) if isinstance(value, str) else float(value)
+    except OverflowError:
+        seconds = math.inf
     if not math.isfinite(seconds) or seconds < 0:
         raise ValueError(f"{value!r} is not a duration of zero or more seconds")
     if seconds > DURATION_MAX_S:
@@ -54,4 +57,5 @@ def show_duration(seconds: float) -> str:
         count = seconds / _UNIT_S[unit]
         if count >= 1 and count == int(count):
             return f"{int(count)}{unit}"
-    return f"{seconds * 1000:g}ms" if seconds < 1 else f"{seconds:g}s"
+    unit, count = ("ms", seconds * 1000) if seconds < 1 else ("s", seconds)
+    return f"{count:.6f}".rstrip("0").rstrip(".") + unit

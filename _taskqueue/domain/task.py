@@ -101,7 +101,7 @@ class Outcome(msgspec.Struct, array_like=True, frozen=True):
     result: bytes | None = None
     """JSON, for succeeded tasks whose handler returned something"""
     reason: str = ""
-    """for dead ones: attempts, discarded, invalid_payload, poison, unencodable_result"""
+    """for dead ones: attempts, not_retryable, discarded, invalid_payload, unfit_result, poison"""
     failure: Failure | None = None
 
 
@@ -138,3 +138,24 @@ def clip(text: str, chars_max: int) -> str:
     if len(text) <= chars_max:
         return text
     return "… " + text[-(chars_max - 2) :]
+
+
+def clip_failure(failure: Failure) -> Failure:
+    """A failure within its limits, and of characters that can be stored: file names may hold lone surrogates."""
+    return Failure(
+        _storable(failure.type),
+        clip(_storable(failure.message), ERROR_MESSAGE_CHARS_MAX),
+        clip(_storable(failure.traceback), TRACEBACK_CHARS_MAX),
+    )
+
+
+def message_of(error: BaseException) -> str:
+    """An exception's text, even when its own ``__str__`` fails."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - whatever the user's class does
+        return "(its text cannot be shown)"
+
+
+def _storable(text: str) -> str:
+    return text.encode(errors="replace").decode()

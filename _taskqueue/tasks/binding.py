@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import types
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -76,9 +77,9 @@ class Signature:
             return encode_json(given), False
         only = self.parameters[0]
         value = given.get(only.name, None if only.required else only.default)
-        if isinstance(value, str):
+        if only.type is str and isinstance(value, str):
             return value.encode(), True
-        if isinstance(value, bytes):
+        if only.type is bytes and isinstance(value, bytes):
             return value, True
         return encode_json(value), False
 
@@ -167,7 +168,8 @@ def _bind_typed(only: Parameter) -> Bind:
             reason = str(error)
         if wrapped is not None:
             try:
-                return {only.name: getattr(wrapped(payload), only.name)}
+                value = getattr(wrapped(payload), only.name)
+                return {} if value is msgspec.UNSET else {only.name: value}
             except msgspec.DecodeError:
                 pass
         if is_text:
@@ -205,6 +207,8 @@ def _object_decoder(parameters: tuple[Parameter, ...]) -> Callable[[bytes], Any]
 def _is_object(kind: Any) -> bool:
     """Whether values of this type are JSON objects themselves."""
     origin = typing.get_origin(kind) or kind
+    if origin in (typing.Union, types.UnionType):
+        return any(_is_object(one) for one in typing.get_args(kind))
     if not isinstance(origin, type):
         return True
     return dataclasses.is_dataclass(origin) or issubclass(origin, (dict, msgspec.Struct)) or typing.is_typeddict(origin)

@@ -119,6 +119,8 @@ def _collect(module: ModuleType, registry: Registry, seen: set[int]) -> None:
             registry.hooks.append(value)
             continue
         other = registry.tasks.get(value.name)
+        if other is not None and other.function is value.function:
+            continue  # the same task with other terms of submission
         if other is not None:
             raise HandlerError(f"two tasks are named {value.name!r}: {other.file} and {value.file}; rename one")
         registry.tasks[value.name] = value

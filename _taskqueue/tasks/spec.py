@@ -103,8 +103,8 @@ def task(
     timeout: float | str | None = None,
     max_attempts: int | None = None,
     backoff: Backoff | Mapping[str, Any] | None = None,
-    retry_on: Errors = (),
-    no_retry_on: Errors = (),
+    retry_on: Errors | type[BaseException] = (),
+    no_retry_on: Errors | type[BaseException] = (),
     threads: bool = False,
     process: bool = False,
     on_dead: Callable[..., Any] | None = None,
@@ -164,15 +164,15 @@ def _declare(function: Callable[..., Any], policy: Mapping[str, Any]) -> TaskSpe
         timeout_s=_timeout(policy.get("timeout"), where),
         max_attempts=_max_attempts(policy.get("max_attempts"), where),
         backoff=_backoff(policy.get("backoff"), where),
-        retry_on=tuple(policy.get("retry_on", ())),
-        no_retry_on=tuple(policy.get("no_retry_on", ())),
+        retry_on=_errors(policy.get("retry_on", ()), "retry_on", where),
+        no_retry_on=_errors(policy.get("no_retry_on", ()), "no_retry_on", where),
         on_dead=policy.get("on_dead"),
         submit_options={},
     )
 
 
 def _checked(text: str, shape: Any, what: str, where: str) -> str:
-    if not shape.fullmatch(text):
+    if not isinstance(text, str) or not shape.fullmatch(text):
         raise HandlerError(f"{where}: {text!r} is no {what}; it must match {shape.pattern}")
     return text
 
@@ -195,7 +195,7 @@ def _timeout(value: float | str | None, where: str) -> float | None:
         return None
     try:
         seconds = parse_duration(value)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise HandlerError(f"{where}: timeout: {error}") from None
     if seconds <= 0:
         raise HandlerError(f"{where}: timeout must be longer than zero")
@@ -203,9 +203,17 @@ def _timeout(value: float | str | None, where: str) -> float | None:
 
 
 def _max_attempts(value: int | None, where: str) -> int | None:
-    if value is not None and not 1 <= value <= MAX_ATTEMPTS_MAX:
+    if value is not None and not (isinstance(value, int) and 1 <= value <= MAX_ATTEMPTS_MAX):
         raise HandlerError(f"{where}: max_attempts must be from 1 to {MAX_ATTEMPTS_MAX}")
     return value
+
+
+def _errors(value: Any, what: str, where: str) -> Errors:
+    found = value if isinstance(value, (tuple, list)) else (value,)
+    for one in found:
+        if not (isinstance(one, type) and issubclass(one, BaseException)):
+            raise HandlerError(f"{where}: {what}: {one!r} is no exception class")
+    return tuple(found)
 
 
 def _backoff(value: Backoff | Mapping[str, Any] | None, where: str) -> Backoff | None:

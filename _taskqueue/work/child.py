@@ -14,7 +14,7 @@ from typing import Any, Literal
 import anyio
 
 from _taskqueue.domain.errors import Cancel, Discard, PayloadMismatch, Retry
-from _taskqueue.domain.task import Failure
+from _taskqueue.domain.task import Failure, message_of
 from _taskqueue.tasks.binding import encode_json
 from _taskqueue.tasks.discovery import AnyTask
 from _taskqueue.tasks.spec import TaskSpec
@@ -89,4 +89,4 @@ async def _await(awaitable: Any) -> Any:
 
 
 def _failure(error: BaseException) -> Failure:
-    return Failure(type(error).__qualname__, str(error), "".join(traceback.format_exception(error)))
+    return Failure(type(error).__qualname__, message_of(error), "".join(traceback.format_exception(error)))

@@ -18,15 +18,15 @@ import anyio.to_thread
 
 from _taskqueue.domain.errors import Cancel
 from _taskqueue.domain.task import (
-    ERROR_MESSAGE_CHARS_MAX,
     TIMEOUT_DEFAULT_S,
-    TRACEBACK_CHARS_MAX,
     Attempt,
     Claim,
     Failure,
     Outcome,
     Progress,
     clip,
+    clip_failure,
+    message_of,
 )
 from _taskqueue.metrics import Metrics
 from _taskqueue.settings import Settings
@@ -205,10 +205,13 @@ class Execution:
         run.scope = scope
         try:
             return None, await self._call(run)
-        except asyncio.CancelledError:
-            if not run.cause:  # not this task is cancelled, but the whole worker
+        except asyncio.CancelledError as error:
+            if run.cause:
+                return self._read_error(run, None), None
+            slot = asyncio.current_task()
+            if slot is None or slot.cancelling():  # not this task is cancelled, but the whole worker
                 raise
-            return self._read_error(run, None), None
+            return error, None  # the handler's own: it awaited something that was cancelled
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the handler raises
             return self._read_error(run, error), None
         finally:
@@ -275,7 +278,7 @@ class Execution:
         if run.cause == "released" and error is not None:
             return  # stays held, and goes back to its queue at no cost
         if run.lines:
-            run.line.keep_log(run.claim.id, "\n".join(run.lines).encode())
+            run.line.keep_log(run.claim.id, "\n".join(run.lines).encode(errors="replace"))
         if error is None:
             try:
                 self._succeed(run, result)
@@ -309,7 +312,7 @@ class Execution:
         claim, line = run.claim, run.line
         try:
             judged = judge(error, run.cause == "timeout", claim, run.spec, self._random)
-        except ValueError as unreadable:  # Retry(after=...) that is no duration
+        except (ValueError, TypeError) as unreadable:  # Retry(after=...) that is no duration
             error = unreadable
             judged = judge(error, False, claim, run.spec, self._random)
         failure, run_ms = describe(error), int((time.monotonic() - run.began) * 1000)
@@ -354,9 +357,9 @@ def describe(error: BaseException) -> Failure:
     """An error as kept text: its own frames, not the worker's."""
     found: Failure | None = getattr(error, "failure_in_child", None)
     if found is not None:
-        return Failure(found.type, clip(found.message, ERROR_MESSAGE_CHARS_MAX), clip(found.traceback, TRACEBACK_CHARS_MAX))
+        return clip_failure(found)
     trace = error.__traceback__
     while trace is not None and "_taskqueue" in trace.tb_frame.f_code.co_filename and trace.tb_next is not None:
         trace = trace.tb_next
     text = "".join(traceback.format_exception(type(error), error, trace))
-    return Failure(type(error).__qualname__, clip(str(error), ERROR_MESSAGE_CHARS_MAX), clip(text, TRACEBACK_CHARS_MAX))
+    return clip_failure(Failure(type(error).__qualname__, message_of(error), text))

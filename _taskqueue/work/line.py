@@ -211,7 +211,7 @@ class Line:
                 return
             if self.hungry and self._crew.room_for(self) > 0:
                 return
-            if self._crew.draining and not self.held:
+            if self._over():
                 return
             self._armed.set()
             with anyio.move_on_after(POLL_S * (1 + 0.5 * self._random())):

@@ -133,7 +133,7 @@ end
 
 local claimed, pasts, missing, taken, bytes, chunk = {}, {}, {}, 0, 0, 32
 local retried = limit > 0 and redis.call('EXISTS', tries) == 1
-local saved = retried and redis.call('EXISTS', checkpoints) == 1
+local saved = limit > 0 and redis.call('EXISTS', checkpoints) == 1
 while taken < limit and bytes < bytes_max do
   local popped = redis.call('ZPOPMIN', pending, math.min(chunk, limit - taken))
   local count = #popped / 2
@@ -146,16 +146,19 @@ while taken < limit and bytes < bytes_max do
   end
   local bodies = redis.call('HMGET', records, unpack(ids))
   local past = retried and redis.call('HMGET', tries, unpack(ids))
+  local kept = saved and redis.call('HMGET', checkpoints, unpack(ids))
   for i = 1, count do
     local id, score, body = ids[i], popped[i * 2], bodies[i]
     if body then
       local attempt, crashes = 1, 0
-      if past and past[i] then
-        local used, lost = string.match(past[i], '^(%d+)|(%d+)$')
+      local before = past and past[i] or '0|0'
+      local checkpoint = kept and kept[i] or ''
+      if before ~= '0|0' or checkpoint ~= '' then
+        local used, lost = string.match(before, '^(%d+)|(%d+)$')
         attempt, crashes = used + 1, tonumber(lost)
         pasts[#pasts + 1] = taken
-        pasts[#pasts + 1] = past[i]
-        pasts[#pasts + 1] = saved and redis.call('HGET', checkpoints, id) or ''
+        pasts[#pasts + 1] = before
+        pasts[#pasts + 1] = checkpoint
       end
       local flag = taken < slots and '|s|' or '|p|'
       values[#values + 1] = id

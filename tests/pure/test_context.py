@@ -1,0 +1,164 @@
+"""What a handler sees of its own task, with a desk that only remembers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from _taskqueue.domain.errors import Cancel, TaskqueueError
+from _taskqueue.domain.task import Claim, Record
+from _taskqueue.tasks.context import LOG_CHARS_MAX, LOG_LINES_MAX, Context, current, current_context
+
+pytestmark = pytest.mark.anyio
+
+
+class Desk:
+    """Remembers what the context asks for."""
+
+    task_name = "greet"
+    max_attempts = 3
+    worker = "host:1:abc"
+
+    def __init__(self) -> None:
+        self.state: Mapping[str, Any] = {"db": "open"}
+        self.cancel_asked = False
+        self.progress: list[tuple[float, float | None, str | None]] = []
+        self.saved: list[bytes] = []
+        self.sent: list[tuple[str, Any, Mapping[str, Any]]] = []
+        self.lines: list[str] = []
+
+    def deadline_at(self) -> datetime:
+        return datetime(2030, 1, 1, tzinfo=UTC)
+
+    def remaining_s(self) -> float:
+        return 12.5
+
+    def report_progress(self, done: float, total: float | None, message: str | None) -> None:
+        self.progress.append((done, total, message))
+
+    async def save(self, packed: bytes) -> None:
+        self.saved.append(packed)
+
+    async def submit(self, task: str, payload: Any, options: Mapping[str, Any]) -> str:
+        self.sent.append((task, payload, options))
+        return "task2"
+
+    def keep_line(self, line: str) -> None:
+        self.lines.append(line)
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+@pytest.fixture
+def context(desk: Desk) -> Context:
+    return make(desk)
+
+
+def make(desk: Desk, attempt: int = 1, checkpoint: bytes | None = None) -> Context:
+    record = Record("greet", b"hello", True, 1_800_000_000_500, tags=("a",), meta={"k": "v"})
+    return Context(Claim(b"task1", record, 0, attempt, 0, "host:1:abc/x", "mails", checkpoint), desk)
+
+
+def test_the_context_shows_the_claim_and_the_desk(context: Context) -> None:
+    assert (context.id, context.idempotency_key, context.task, context.queue) == ("task1", "task1", "greet", "mails")
+    assert (context.tags, context.meta, context.payload_raw) == (("a",), {"k": "v"}, b"hello")
+    assert (context.worker, context.state["db"], context.remaining()) == ("host:1:abc", "open", 12.5)
+    assert context.created_at == datetime.fromtimestamp(1_800_000_000.5, UTC)
+    assert context.deadline == datetime(2030, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(("attempt", "last"), [(1, False), (2, False), (3, True), (4, True)])
+def test_the_last_attempt_is_known_as_such(desk: Desk, attempt: int, last: bool) -> None:
+    context = make(desk, attempt)
+
+    assert (context.attempt, context.max_attempts, context.is_last_attempt) == (attempt, 3, last)
+
+
+async def test_progress_can_be_awaited_and_just_called(context: Context, desk: Desk) -> None:
+    await context.progress(1, 10, "one")
+    context.progress(2)
+
+    assert desk.progress == [(1, 10, "one"), (2, None, None)]
+
+
+async def test_what_is_saved_is_seen_at_once(context: Context, desk: Desk) -> None:
+    before = context.saved
+
+    await context.save({"page": 3})
+
+    assert before is None
+    assert context.saved == {"page": 3}
+    assert desk.saved == [b'{"page":3}']
+
+
+def test_what_an_attempt_before_saved_is_seen(desk: Desk) -> None:
+    assert make(desk, 2, b"[1,2]").saved == [1, 2]
+
+
+def test_a_request_to_stop_is_seen_and_raised(context: Context, desk: Desk) -> None:
+    context.check_cancelled()
+    before = context.cancelled
+    desk.cancel_asked = True
+
+    assert (before, context.cancelled) == (False, True)
+    with pytest.raises(Cancel):
+        context.check_cancelled()
+
+
+async def test_another_task_goes_through_the_desk(context: Context, desk: Desk) -> None:
+    assert await context.submit("mail", {"to": "me"}, delay=5) == "task2"
+    assert desk.sent == [("mail", {"to": "me"}, {"delay": 5})]
+
+
+def test_a_log_line_is_kept_and_carries_the_task(context: Context, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "taskqueue.handler")
+
+    context.log.info("page %d of %s", 3, "ten", extra={"own": 1})
+
+    (record,) = caplog.records
+    assert record.getMessage() == "page 3 of ten"
+    assert [getattr(record, name) for name in ("task_id", "task", "attempt", "own")] == ["task1", "greet", 1, 1]
+    (line,) = desk.lines
+    assert line.endswith(" INFO page 3 of ten")
+    assert datetime.fromisoformat(line.split()[0]).tzinfo is not None
+
+
+def test_a_level_that_is_off_is_not_kept(context: Context, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "taskqueue.handler")
+
+    context.log.info("quiet")
+    context.log.warning("loud")
+
+    assert [line.split()[-1] for line in desk.lines] == ["loud"]
+
+
+def test_kept_lines_are_bounded_in_number_and_size(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "taskqueue.handler")
+    many, long = make(desk), make(desk)
+
+    for number in range(LOG_LINES_MAX + 50):
+        many.log.info("line %d", number)
+    count = len(desk.lines)
+    desk.lines.clear()
+    for _ in range(3):
+        long.log.info("x" * (LOG_CHARS_MAX - 100))
+
+    assert count == LOG_LINES_MAX
+    assert sum(map(len, desk.lines)) == LOG_CHARS_MAX
+
+
+def test_current_is_the_context_inside_a_task_and_an_error_outside(context: Context) -> None:
+    token = current_context.set(context)
+    inside = current()
+    current_context.reset(token)
+
+    assert inside is context
+    with pytest.raises(TaskqueueError, match="no task runs here"):
+        current()
