@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from _taskqueue.domain.states import State
-from _taskqueue.store.store import Exchange, Store
+from _taskqueue.store.store import SUBMIT_MAX, Exchange, Store
 from tests.conftest import submission
 
 pytestmark = pytest.mark.anyio
@@ -49,3 +49,41 @@ async def test_sending_the_same_ids_again_changes_nothing(any_store: Store, new_
     assert sight is not None
     assert sight.state is State.RUNNING
     assert sight.record.payload == b"one"
+
+
+async def test_a_time_in_the_past_is_pending_at_once(any_store: Store, new_id: Callable[[], str]) -> None:
+    task_id = new_id()
+
+    await any_store.submit("default", [(task_id, submission(run_at_ms=1_000))])
+
+    sight = await any_store.inspect("default", task_id)
+    assert sight is not None
+    assert sight.state is State.PENDING
+
+
+async def test_tasks_come_out_by_priority_and_then_in_the_order_they_came_in(any_store: Store, new_id: Callable[[], str]) -> None:
+    ids = [new_id() for _ in range(6)]
+    priorities = [5, 0, 9, 5, 9, 0]
+
+    await any_store.submit("default", [(task_id, submission(priority=one)) for task_id, one in zip(ids, priorities, strict=True)])
+
+    await any_store.open_lease("default", "w/1")
+    answer = await any_store.settle_and_claim("default", "w/1", Exchange(6, 6))
+    assert answer is not None
+    assert [claim.id.decode() for claim in answer.claims] == [ids[2], ids[4], ids[0], ids[3], ids[1], ids[5]]
+
+
+async def test_one_token_is_left_however_many_tasks_come(any_store: Store, new_id: Callable[[], str]) -> None:
+    for _ in range(3):
+        await any_store.submit("default", [(new_id(), submission())])
+
+    tokens = await any_store._command("test", "LLEN", any_store._key("wake", "default"))
+
+    assert tokens == 1
+
+
+async def test_a_full_batch_is_one_call(any_store: Store, new_id: Callable[[], str]) -> None:
+    batch = [(new_id(), submission(b"x" * 100)) for _ in range(SUBMIT_MAX)]
+
+    assert await any_store.submit("default", batch) == SUBMIT_MAX
+    assert await any_store.submit("default", batch) == 0

@@ -1,0 +1,94 @@
+"""Shorthand for the tests of scripts: put tasks where they are needed, and see where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+
+from _taskqueue.domain.states import State
+from _taskqueue.domain.task import Attempt, Ending, Failure, Outcome
+from _taskqueue.store import wire
+from _taskqueue.store.store import Answer, Exchange, Sight, Store, pack_number
+from tests.conftest import submission
+
+QUEUE = "default"
+LEASE = "worker/secret"
+ATTEMPT = wire.encode(Attempt(1, Ending.ERROR, 1, 1, "worker", Failure("ValueError", "no")))
+OUTCOME = wire.encode(Outcome(1, 1, 1, "worker", b'"done"'))
+WAIT_S = 5.0
+
+
+class Desk:
+    """One queue of a store, with one open lease."""
+
+    def __init__(self, store: Store, new_id: Callable[[], str]) -> None:
+        self.store = store
+        self._new_id = new_id
+
+    async def submit(self, count: int = 1, **terms: object) -> list[str]:
+        """New tasks with these terms; their ids."""
+        ids = [self._new_id() for _ in range(count)]
+        await self.store.submit(QUEUE, [(task_id, submission(**terms)) for task_id in ids])  # type: ignore[arg-type]
+        return ids
+
+    async def call(
+        self, limit: int = 0, *, lease: str = LEASE, succeeded: list[object] | None = None, reports: list[object] | None = None
+    ) -> Answer:
+        """One settle_and_claim on a lease that holds."""
+        answer = await self.store.settle_and_claim(QUEUE, lease, Exchange(limit, limit, succeeded or [], reports or []))
+        assert answer is not None
+        return answer
+
+    async def claim(self, limit: int = 100, *, lease: str = LEASE) -> list[str]:
+        """Open the lease if need be and claim; the ids, in order."""
+        await self.store.open_lease(QUEUE, lease)
+        return [claim.id.decode() for claim in (await self.call(limit, lease=lease)).claims]
+
+    async def report(self, verb: str, task_id: str, number: int = 0, first: bytes = b"", second: bytes = b"") -> Answer:
+        """Settle one task with this verb."""
+        return await self.call(reports=[verb, task_id, number, first, second])
+
+    async def sight(self, task_id: str) -> Sight:
+        """All there is about a task that exists."""
+        found = await self.store.inspect(QUEUE, task_id)
+        assert found is not None
+        return found
+
+    async def state(self, task_id: str) -> State:
+        """Where a task stands."""
+        return (await self.sight(task_id)).state
+
+    async def in_state(self, state: State) -> str:
+        """A task in this state."""
+        if state is State.SCHEDULED:
+            return (await self.submit(delay_ms=60_000))[0]
+        if state is State.EXPIRED:
+            (task_id,) = await self.submit(expires_in_ms=1)
+            await until(self.store, task_id, State.EXPIRED)
+            return task_id
+        (task_id,) = await self.submit()
+        if state is State.PENDING:
+            return task_id
+        if state is State.CANCELLED:
+            await self.store.cancel(QUEUE, task_id)
+            return task_id
+        assert await self.claim() == [task_id]
+        if state is State.SUCCEEDED:
+            await self.call(succeeded=[task_id, OUTCOME])
+        elif state is State.RETRYING:
+            await self.report("retry", task_id, pack_number(60_000, 5), ATTEMPT)
+        elif state is State.DEAD:
+            await self.report("dead", task_id, 0, ATTEMPT, OUTCOME)
+        return task_id
+
+
+async def until(store: Store, task_id: str, state: State) -> None:
+    """Promote until the task is in this state."""
+    with anyio.fail_after(WAIT_S):
+        while True:
+            await store.promote(QUEUE)
+            sight = await store.inspect(QUEUE, task_id)
+            if sight is not None and sight.state is state:
+                return
+            await anyio.sleep(0.002)
