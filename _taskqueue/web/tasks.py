@@ -27,6 +27,7 @@ ANSWER_S = 0.9
 ESCAPING = 6
 """JSON may write one byte of payload as six: \\u0041."""
 OTHER_FIELDS_BYTES = 65_536
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _read_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _read_text = msgspec.json.Decoder(str).decode
@@ -126,7 +127,7 @@ class TasksApi:
             fields = _read_object(body)
         except msgspec.ValidationError:
             raise Problem(400, "invalid_json", 'the body must be a JSON object, such as {"payload": "hello"}') from None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise Problem(400, "invalid_json", f"the body is not JSON: {error}") from None
         raw = fields.pop("payload", None)
         if raw is None:
@@ -169,7 +170,7 @@ def _read_payload(raw: bytes) -> tuple[bytes, bool]:
 def _read_batch(body: bytes) -> list[msgspec.Raw]:
     try:
         items = msgspec.json.decode(body, type=BatchBody).tasks
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise Problem(400, "invalid_json", f'the body must be {{"tasks": [{{"payload": …}}, …]}}: {error}') from None
     if len(items) > BATCH_MAX:
         raise Problem(422, "invalid_field", f"tasks: has {len(items)} items, more than {BATCH_MAX}; send several batches")

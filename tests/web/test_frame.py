@@ -1,0 +1,107 @@
+"""What holds for every path: problems, headers, the guard, health, and a store that is away."""
+
+from __future__ import annotations
+
+import pytest
+
+from _taskqueue.domain.errors import StoreFull, StoreUnavailable
+from tests.web.conftest import Api
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nothing", 404, "not_found"),
+        ("DELETE", "/tasks", 405, "method_not_allowed"),
+        ("GET", "/tasks", 405, "method_not_allowed"),
+        ("POST", "/queues", 405, "method_not_allowed"),
+    ],
+)
+async def test_the_router_answers_with_problems(api: Api, method: str, path: str, status: int, code: str) -> None:
+    response = await api.http.open(path, method=method, json=None)
+
+    assert (response.status_code, (await response.get_json())["code"]) == (status, code)
+
+
+async def test_a_request_id_is_echoed_when_it_is_a_sane_one(api: Api) -> None:
+    mine = await api.http.get("/version", headers={"X-Request-Id": "abc-1"})
+    theirs = await api.http.get("/version", headers={"X-Request-Id": "<script>"})
+
+    assert mine.headers["X-Request-Id"] == "abc-1"
+    assert theirs.headers["X-Request-Id"] != "<script>"
+
+
+async def test_every_path_also_stands_under_v1(api: Api) -> None:
+    assert (await api.post("/v1/tasks", {"payload": 1})).status_code == 202
+    assert (await api.http.get("/v1/queues")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 202),
+        ({"Sec-Fetch-Site": "same-origin"}, 202),
+        ({"Sec-Fetch-Site": "none"}, 202),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": "http://localhost"}, 202),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+async def test_a_page_of_another_site_may_not_post(api: Api, headers: dict[str, str], status: int) -> None:
+    response = await api.http.post("/tasks", data=b'{"payload": 1}', headers=headers)
+
+    assert response.status_code == status
+
+
+async def test_health_and_version(api: Api) -> None:
+    assert (await api.http.get("/livez")).status_code == 200
+    assert (await api.http.get("/readyz")).status_code == 200
+    assert (await (await api.http.get("/version")).get_json())["roles"] == ["api"]
+
+
+async def test_a_stopping_process_is_not_ready_but_lives(api: Api) -> None:
+    api.life.stop()
+
+    assert (await api.http.get("/readyz")).status_code == 503
+    assert (await api.http.get("/livez")).status_code == 200
+
+
+async def test_a_stalled_process_does_not_live(api: Api) -> None:
+    api.life.stalled = lambda: True
+
+    assert (await api.http.get("/livez")).status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "retry_after"),
+    [(StoreUnavailable("away"), "backend_unavailable", "1"), (StoreFull("full"), "storage_full", "10")],
+)
+async def test_a_store_that_cannot_is_a_503_that_says_when_to_come_back(
+    api: Api, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str, retry_after: str
+) -> None:
+    async def refuse(*args: object, **kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr(api.store, "_command", refuse)
+
+    for response in (await api.post("/tasks", {"payload": 1}), await api.http.get("/queues")):
+        assert (response.status_code, response.headers["Retry-After"]) == (503, retry_after)
+        assert (await response.get_json())["code"] == code
+
+
+async def test_a_defect_is_a_500_without_a_traceback(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def break_down(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(api.store, "queues", break_down)
+
+    response = await api.http.get("/queues")
+
+    body = await response.get_data(as_text=True)
+    assert response.status_code == 500
+    assert "secret detail" not in body
+    assert "internal_error" in body
