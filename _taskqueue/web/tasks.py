@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 import anyio
 import msgspec
@@ -16,11 +17,12 @@ from _taskqueue.domain.states import State
 from _taskqueue.domain.task import Submission
 from _taskqueue.metrics import Metrics
 from _taskqueue.store.store import Sight
-from _taskqueue.terms import TermsError, unknown_fields
+from _taskqueue.terms import READERS, TermsError, unknown_fields
 from _taskqueue.web.problems import Problem, from_store, from_terms, json_response
 from _taskqueue.web.shapes import show_task
 
 BATCH_MAX = 1_000
+IGNORED_CHARS_MAX = 1_000
 WAIT_MAX_S = 60.0
 ANSWER_S = 0.9
 """Reads are answered within this time, whatever the store does."""
@@ -75,7 +77,7 @@ class TasksApi:
             raise self._rejected(from_store(error)) from None
         headers = {"Location": f"/tasks/{task_id}"}
         if ignored:
-            headers["X-Ignored-Fields"] = ", ".join(ignored)
+            headers["X-Ignored-Fields"] = quote(", ".join(ignored), safe=", ")[:IGNORED_CHARS_MAX]
         if wait_s is None and "return=representation" not in request.headers.get("Prefer", ""):
             return json_response({"task_id": task_id}, 202, headers)
         return json_response(show_task(await self._wait(task_id, wait_s or 0.0, frozenset())), 202, headers)
@@ -136,8 +138,11 @@ class TasksApi:
         ignored = unknown_fields(fields)
         if ignored and strict:
             raise TermsError(ignored)
-        payload, is_text = _read_payload(bytes(raw))
-        plain = {name: msgspec.json.decode(value) for name, value in fields.items()}
+        try:
+            payload, is_text = _read_payload(bytes(raw))
+            plain = {name: msgspec.json.decode(value) for name, value in fields.items() if name in READERS}
+        except UNREADABLE as error:
+            raise Problem(400, "invalid_json", f"the body is not JSON: {error}") from None
         return self._client.read(plain, payload, is_text), [one.field for one in ignored]
 
     async def _store_all(self, accepted: Sequence[Submission]) -> list[dict[str, Any]]:
@@ -164,6 +169,7 @@ def _read_payload(raw: bytes) -> tuple[bytes, bool]:
     """A JSON string's own characters, or the JSON of anything else as it was sent."""
     if raw.startswith(b'"'):
         return _read_text(raw).encode(), True
+    raw.decode()  # what is no UTF-8 is no JSON either
     return raw, False
 
 

@@ -51,7 +51,7 @@ def run_in_child(module: str, name: str, payload: bytes, is_text: bool) -> Child
         return ChildEnd("cancel", failure=_failure(error))
     except PayloadMismatch as error:
         return ChildEnd("payload", failure=_failure(error))
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the handler raises
+    except BaseException as error:  # noqa: BLE001 - whatever the handler raises
         return ChildEnd("error", failure=_failure(error))
 
 

@@ -212,7 +212,7 @@ class Execution:
             if slot is None or slot.cancelling():  # not this task is cancelled, but the whole worker
                 raise
             return error, None  # the handler's own: it awaited something that was cancelled
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the handler raises
+        except BaseException as error:  # noqa: BLE001 - whatever the handler raises
             return self._read_error(run, error), None
         finally:
             run.scope = None
@@ -251,6 +251,8 @@ class Execution:
         def call() -> Any:
             try:
                 return run.spec.function(**arguments)
+            except (SystemExit, KeyboardInterrupt) as error:  # a future that carries one would end the event loop
+                raise HandlerQuit(f"{type(error).__name__}: {error}") from error
             finally:
                 ended[0] = True
                 if run.cause:
@@ -340,8 +342,14 @@ class Execution:
                     said = hook(run.context, error)
                     if inspect.isawaitable(said):
                         await said
-            except Exception:
+            except asyncio.CancelledError:
+                raise
+            except BaseException:
                 log.exception("the hook %s failed for task %s; the task is settled all the same", hook.__qualname__, run.context.id)
+
+
+class HandlerQuit(Exception):
+    """A handler in a thread tried to end the process."""
 
 
 class _Encoded:

@@ -222,12 +222,10 @@ class Line:
 
     async def _gather(self) -> None:
         """Let the batch grow for a moment: the slots have work."""
-        over = self._loop.time() + GATHER_S
-        timer = self._loop.call_at(over, self._wake.set)
-        while len(self._settled) < GATHER and self._pool.buffer and self._loop.time() < over:
-            self._wake.clear()
-            await self._wake.wait()
-        timer.cancel()
+        with anyio.move_on_after(GATHER_S):  # no comparing of clocks: a timer may fire before its time
+            while len(self._settled) < GATHER and self._pool.buffer:
+                self._wake.clear()
+                await self._wake.wait()
 
     def _compose(self, limit: int) -> Exchange:
         for task_id, packed in self._progress.items():

@@ -9,7 +9,7 @@ import secrets
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -17,7 +17,7 @@ import msgspec
 from anyio.abc import TaskStatus
 
 from _taskqueue.client import Client
-from _taskqueue.domain.errors import HandlerError
+from _taskqueue.domain.errors import HandlerError, StoreError, StoreUnsuitable
 from _taskqueue.domain.task import Claim
 from _taskqueue.life import Life
 from _taskqueue.metrics import Metrics
@@ -146,7 +146,8 @@ class Worker:
         self.dispatcher.close()
         with anyio.move_on_after(CLOSE_S):
             await lines_ended.wait()
-            await self._store.forget_worker(self.name)
+            with suppress(StoreError, StoreUnsuitable):
+                await self._store.forget_worker(self.name)
         self.clean = lines_ended.is_set() and all(line.clean for line in self.dispatcher.lines.values())
         log.info("worker stopped; %d tasks went back to their queues", back, extra={"event": "worker.stopped"})
 
