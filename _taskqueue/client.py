@@ -167,9 +167,12 @@ class Client:
         """Accept one task; gives its id when the store has it. Raises StoreError."""
         lane = await self._lane(submission.queue)
         task_id = self._mint.mint(await self._store.route(submission.queue))
-        await asyncio.shield(lane.add(task_id, submission))
-        self._count(submission)
-        return task_id
+        stored = lane.add(task_id, submission)
+        await asyncio.wait([stored], timeout=SUBMIT_S)
+        end = self._end_of(task_id, submission, stored)
+        if isinstance(end, StoreError):
+            raise end
+        return end
 
     async def submit_many(self, submissions: Sequence[Submission]) -> list[str | StoreError]:
         """Accept many; gives for each its id, or why it was not stored."""
@@ -178,10 +181,14 @@ class Client:
             lane = await self._lane(submission.queue)
             task_id = self._mint.mint(await self._store.route(submission.queue))
             added.append((task_id, submission, lane.add(task_id, submission)))
-        await asyncio.gather(*(stored for _, _, stored in added), return_exceptions=True)
+        if added:
+            await asyncio.wait([stored for _, _, stored in added], timeout=SUBMIT_S)
         return [self._end_of(task_id, submission, stored) for task_id, submission, stored in added]
 
     def _end_of(self, task_id: str, submission: Submission, stored: asyncio.Future[None]) -> str | StoreError:
+        if not stored.done():  # it may still be stored: the outcome is unknown, as with any lost answer
+            stored.add_done_callback(lambda late: late.exception())
+            return StoreUnavailable("the store did not answer in time")
         error = stored.exception()
         if isinstance(error, StoreError):
             return error

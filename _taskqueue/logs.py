@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import sys
@@ -52,6 +53,8 @@ def set_up_logs(level: str, style: str) -> None:
         style: console, json, or auto: console when standard output is a terminal.
     """
     terminal = sys.stdout.isatty()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a handler may log what no encoding can hold
     console = style == "console" or (style == "auto" and terminal)
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(Columns(terminal) if console else JsonLines())

@@ -31,7 +31,8 @@ BLOCK_S = 20.0
 CONNECTIONS_MAX = 256
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster", "memory")
 
-_PASSWORD = re.compile(r"(://[^/@]*?:)[^@/]*(?=@)")
+_PASSWORD = re.compile(r"(://[^/?@:]*:).*(?=@)")
+_PASSWORD_OPTION = re.compile(r"([?&]password=)[^&]*")
 
 
 class Client(Protocol):
@@ -84,7 +85,7 @@ _FAST = {Connection: _Tcp, SSLConnection: _Tls, UnixDomainSocketConnection: _Uni
 
 def hide_password(url: str) -> str:
     """The URL as it may be shown."""
-    return _PASSWORD.sub(r"\1***", url)
+    return _PASSWORD_OPTION.sub(r"\1***", _PASSWORD.sub(r"\1***", url))
 
 
 class Connector:
@@ -170,8 +171,8 @@ class Connector:
     def _check_plain(self) -> None:
         try:
             parse_url(self.url)
-        except ValueError as error:
-            raise UsageError(f"{self.shown!r} is no store URL: {error}") from None
+        except ValueError:  # its text may hold part of the password
+            raise UsageError(f"{self.shown!r} is no store URL; write redis://:password@host:port/db, odd characters as %40") from None
 
     def _read_hosts(self) -> Hosts:
         parts = urlsplit(self.url)

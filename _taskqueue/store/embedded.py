@@ -245,8 +245,8 @@ async def run_embedded(data_dir: Path, fsync: str = "everysec") -> AsyncIterator
         fsync: ``everysec`` or ``always``, as Redis' ``appendfsync``.
     """
     store = EmbeddedStore(data_dir, fsync)
-    await store.start()
     try:
+        await store.start()
         async with anyio.create_task_group() as group:
             group.start_soon(store.watch)
             yield store

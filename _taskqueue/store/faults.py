@@ -23,7 +23,7 @@ _PASSING_PREFIXES = ("BUSY", "MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN
 
 def translate(error: Exception) -> StoreError | None:
     """The product's own error for an exception of redis-py, or None when it is a defect of ours."""
-    if isinstance(error, rx.OutOfMemoryError) or str(error).startswith("OOM"):
+    if _is_full(error):
         return StoreFull("the store has reached its memory limit and accepts no more data")
     if isinstance(error, PASSING_FAULTS):
         return StoreUnavailable(f"the store does not answer: {_first_line(error)}")
@@ -34,7 +34,7 @@ def translate(error: Exception) -> StoreError | None:
 
 def kind_of(error: Exception) -> str:
     """A short, bounded name of the fault for a metric label."""
-    if isinstance(error, rx.OutOfMemoryError):
+    if _is_full(error):
         return "full"
     if isinstance(error, (rx.TimeoutError, TimeoutError)):
         return "timeout"
@@ -45,6 +45,10 @@ def kind_of(error: Exception) -> str:
     if isinstance(error, (rx.ConnectionError, OSError)):
         return "connection"
     return "reply"
+
+
+def _is_full(error: Exception) -> bool:
+    return isinstance(error, rx.OutOfMemoryError) or str(error).startswith("OOM")
 
 
 def _first_line(error: Exception) -> str:

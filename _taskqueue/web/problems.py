@@ -30,7 +30,7 @@ class Problem(Exception):
         super().__init__(detail)
         self.status = status
         self.code = code
-        self.retry_after_s = retry_after_s
+        self.headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
         self.more = more
 
     def document(self) -> dict[str, Any]:
@@ -46,8 +46,7 @@ class Problem(Exception):
 
     def response(self) -> Response:
         """The problem as an answer."""
-        headers = {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
-        return json_response(self.document(), self.status, headers, "application/problem+json")
+        return json_response(self.document(), self.status, self.headers, "application/problem+json")
 
 
 def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None, mimetype: str = "application/json") -> Response:
@@ -82,5 +81,8 @@ def from_http(error: HTTPException) -> Problem:
     if isinstance(error, NotFound):
         return Problem(404, "not_found", "there is no such path")
     if isinstance(error, MethodNotAllowed):
-        return Problem(405, "method_not_allowed", f"this path takes {', '.join(sorted(error.valid_methods or ()))}")
+        allowed = ", ".join(sorted(error.valid_methods or ()))
+        problem = Problem(405, "method_not_allowed", f"this path takes {allowed}")
+        problem.headers["Allow"] = allowed  # RFC 9110, 15.5.6
+        return problem
     return Problem(status, _CODES.get(status, "error"), error.description or HTTPStatus(status).phrase)

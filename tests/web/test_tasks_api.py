@@ -205,3 +205,23 @@ async def test_a_client_that_hangs_up_does_not_lose_its_task(api: Api) -> None:
         await api.post("/tasks?wait=30", {"payload": "kept"})
 
     assert (await api.store.count(QUEUE)).states[State.PENDING] == 1
+
+
+@pytest.mark.parametrize(
+    "item",
+    [b'{"payload": "\xff"}', b'{"payload": ["\xff"]}', b'{"payload": 1, "tags": ["\xff"]}', b'{"payload": 1, "priority": 1e999}'],
+)
+async def test_a_bad_item_spares_the_rest_of_its_batch(api: Api, item: bytes) -> None:
+    alone = await api.post("/tasks", raw=item)
+    batch = await api.post("/tasks/batch", raw=b'{"tasks": [{"payload": 1}, ' + item + b"]}")
+
+    assert alone.status_code == 400
+    assert batch.status_code in (202, 400)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x00", "é", "x" * 60_000])
+async def test_a_field_name_that_no_header_can_carry_does_not_break_the_answer(api: Api, name: str) -> None:
+    response = await api.post("/tasks", {"payload": 1, name: 2})
+
+    assert response.status_code == 202
+    assert response.headers["X-Ignored-Fields"].isascii()
