@@ -251,8 +251,10 @@ class Execution:
         def call() -> Any:
             try:
                 return run.spec.function(**arguments)
-            except (SystemExit, KeyboardInterrupt) as error:  # a future that carries one would end the event loop
-                raise HandlerQuit(f"{type(error).__name__}: {error}") from error
+            except Exception:
+                raise
+            except BaseException as error:  # a future that carries one would end its thread, or the event loop
+                raise HandlerQuit(f"{type(error).__name__}: {message_of(error)}") from error
             finally:
                 ended[0] = True
                 if run.cause:
@@ -349,7 +351,7 @@ class Execution:
 
 
 class HandlerQuit(Exception):
-    """A handler in a thread tried to end the process."""
+    """A handler in a thread raised what is no Exception: SystemExit, KeyboardInterrupt, …"""
 
 
 class _Encoded:

@@ -264,12 +264,24 @@ async def test_an_exit_of_a_handler_is_an_error_of_its_task_alone(working: Worki
         pytest.param(Nasty, id="no-text"),
         pytest.param(lambda: ValueError("caf\udce9"), id="surrogate"),
         pytest.param(asyncio.CancelledError, id="cancelled-error"),
+        pytest.param(SystemExit, id="system-exit"),
+        pytest.param(KeyboardInterrupt, id="keyboard-interrupt"),
+        pytest.param(GeneratorExit, id="generator-exit"),
+        pytest.param(lambda: BaseExceptionGroup("two", [KeyboardInterrupt(), ValueError()]), id="group"),
     ],
 )
-async def test_a_strange_error_ends_its_task_and_not_the_worker(working: Working, error: Callable[[], BaseException]) -> None:
-    @task(max_attempts=2, backoff=LATER)
-    async def strange(text: str) -> None:
+@pytest.mark.parametrize("in_thread", [False, True])
+async def test_a_strange_error_ends_its_task_and_not_the_worker(
+    working: Working, error: Callable[[], BaseException], in_thread: bool
+) -> None:
+    async def raise_it(text: str) -> None:
         raise error()
+
+    def raise_it_in_a_thread(text: str) -> None:
+        raise error()
+
+    declare = task(name="strange", max_attempts=2, backoff=LATER)
+    strange = declare(raise_it_in_a_thread) if in_thread else declare(raise_it)
 
     async with working(strange, upper, concurrency="1", drain_timeout="0s") as bench:
         task_id = await bench.submit("strange")
