@@ -6,6 +6,7 @@ the group around it is cancelled.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import socket
@@ -60,9 +61,16 @@ async def run_server(
     Args:
         stop: an awaitable function, such as ``event.wait``.
     """
+    asyncio.get_running_loop().set_exception_handler(_report)
     task_status.started()
     with anyio.CancelScope(shield=True):
         await serve(app, _config(bound), shutdown_trigger=stop)
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Clients that are still connected after the grace are cut off, which asyncio's streams report as an error."""
+    if not isinstance(context.get("exception"), asyncio.CancelledError):
+        loop.default_exception_handler(context)
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -126,3 +127,16 @@ def test_a_waiting_reader_is_answered_when_the_program_stops(tmp_path: Path) -> 
 
         status, task = reader.result(5)
     assert (status, task["state"]) == (200, "scheduled")
+
+
+def test_clients_that_say_nothing_do_not_spoil_the_end(tmp_path: Path) -> None:
+    with running(tmp_path, "--data-dir", str(tmp_path / "data")) as program:
+        host, port = program.api.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as half, socket.create_connection((host, int(port))) as mute:
+            half.sendall(b"POST /tasks HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{")
+            mute.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            program.request("/version")
+            status = program.stop()
+
+    assert status == 0
+    assert "Traceback" not in program.output
