@@ -57,12 +57,12 @@ def read_command_line(arguments: Sequence[str] | None = None) -> Loaded:
     return load_settings(given, os.environ, config)
 
 
-def handler_modules(handlers: Sequence[str], sources: str, beside: Path, *, needed: bool) -> list[str]:
+def handler_modules(handlers: Sequence[str], source: str, beside: Path, *, needed: bool) -> list[str]:
     """Dotted names for folders and modules; folders are made importable.
 
     Args:
         handlers: each a folder or a dotted module.
-        sources: where the value came from; the default folder may be missing.
+        source: where the value came from; the default folder may be missing.
         beside: where the default folder also may be, next to the program.
         needed: whether this process runs tasks; one that does not can do without handlers.
 
@@ -76,7 +76,7 @@ def handler_modules(handlers: Sequence[str], sources: str, beside: Path, *, need
             modules.append(_admit(folder))
         elif "/" in entry or not all(part.isidentifier() for part in entry.split(".")):
             raise UsageError(f"--handlers {entry}: there is no such folder, and it is no dotted module name")
-        elif sources != "default" and needed:
+        elif source != "default" and needed:
             _admit_working_folder()
             modules.append(entry)
     return modules

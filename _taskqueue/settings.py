@@ -7,14 +7,13 @@ A value comes from the first of: flag, ``TASKQUEUE_*`` variable (or the file tha
 from __future__ import annotations
 
 import difflib
-import math
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from _taskqueue.domain.durations import parse_duration, parse_size, show_duration
+from _taskqueue.domain.durations import parse_duration, parse_size
 from _taskqueue.domain.errors import UsageError
 from _taskqueue.domain.task import QUEUE_NAME, TASK_NAME
 
@@ -311,10 +310,3 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
 def _did_you_mean(word: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(word, known, 1)
     return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def show_value(value: Any) -> str:
-    """A setting as the tables show it."""
-    if isinstance(value, float) and math.isfinite(value):
-        return show_duration(value)
-    return str(value)

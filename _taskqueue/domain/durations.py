@@ -47,15 +47,3 @@ def parse_size(text: str) -> int:
     if found is None or found[2] not in _UNIT_BYTES:
         raise ValueError(f'{text!r} is not a size; write bytes or a text such as "64KiB", "1MiB"')
     return int(found[1]) * _UNIT_BYTES[found[2]]
-
-
-def show_duration(seconds: float) -> str:
-    """The shortest text that :func:`parse_duration` reads back to the same number."""
-    if seconds == 0:
-        return "0s"
-    for unit in ("d", "h", "m", "s"):
-        count = seconds / _UNIT_S[unit]
-        if count >= 1 and count == int(count):
-            return f"{int(count)}{unit}"
-    unit, count = ("ms", seconds * 1000) if seconds < 1 else ("s", seconds)
-    return f"{count:.6f}".rstrip("0").rstrip(".") + unit

@@ -39,8 +39,8 @@ def create_app(client: Client, metrics: Metrics, health: Health, life: Life, rol
         app.register_blueprint(blueprint)
         app.register_blueprint(blueprint, url_prefix="/v1", name=f"v1_{blueprint.name}")
     _add_errors(app)
-    app.before_request(_refuse_cross_site)
     _add_headers(app, metrics)
+    app.before_request(_refuse_cross_site)
     return app
 
 
@@ -97,7 +97,7 @@ def _add_headers(app: Quart, metrics: Metrics) -> None:
         observe(time.perf_counter() - g.get("began", time.perf_counter()))
         return response
 
-    app.before_request_funcs[None].insert(0, begin)
+    app.before_request(begin)
     app.after_request(finish)
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
+import anyio
 import msgspec
 from quart import Response
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from _taskqueue.domain.errors import StoreError, StoreFull
+from _taskqueue.domain.errors import StoreError, StoreFull, StoreUnavailable
 from _taskqueue.terms import FieldError, PayloadTooLarge, TermsError
 
 RETRY_SOON_S, RETRY_LATER_S = 1, 10
+ANSWER_S = 0.9
+"""Requests that wait for the store are answered within this time, whatever it does."""
 _CODES = {
     400: "bad_request",
     408: "request_timeout",
@@ -73,6 +77,16 @@ def from_store(error: StoreError) -> Problem:
     if isinstance(error, StoreFull):
         return Problem(503, "storage_full", f"{error}; nothing was stored", retry_after_s=RETRY_LATER_S)
     return Problem(503, "backend_unavailable", f"{error}; try again", retry_after_s=RETRY_SOON_S)
+
+
+@contextmanager
+def in_time(seconds: float = ANSWER_S) -> Iterator[None]:
+    """Answer with 503 when the block, which waits for the store, takes longer."""
+    try:
+        with anyio.fail_after(seconds):
+            yield
+    except TimeoutError:
+        raise from_store(StoreUnavailable("the store did not answer in time")) from None
 
 
 def from_http(error: HTTPException) -> Problem:

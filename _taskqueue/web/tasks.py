@@ -12,20 +12,18 @@ from quart import Blueprint, Response, request
 
 from _taskqueue.client import Client
 from _taskqueue.domain.durations import parse_duration
-from _taskqueue.domain.errors import StoreError, StoreUnavailable
+from _taskqueue.domain.errors import StoreError
 from _taskqueue.domain.states import State
 from _taskqueue.domain.task import Submission
 from _taskqueue.metrics import Metrics
 from _taskqueue.store.store import Sight
 from _taskqueue.terms import READERS, TermsError, unknown_fields
-from _taskqueue.web.problems import Problem, from_store, from_terms, json_response
+from _taskqueue.web.problems import ANSWER_S, Problem, from_store, from_terms, in_time, json_response
 from _taskqueue.web.shapes import show_task
 
 BATCH_MAX = 1_000
 IGNORED_CHARS_MAX = 1_000
 WAIT_MAX_S = 60.0
-ANSWER_S = 0.9
-"""Reads are answered within this time, whatever the store does."""
 ESCAPING = 6
 """JSON may write one byte of payload as six: \\u0041."""
 OTHER_FIELDS_BYTES = 65_536
@@ -108,7 +106,7 @@ class TasksApi:
 
     async def cancel(self, task_id: str) -> Response:
         """``POST /tasks/{id}/cancel``: at once while it waits (200), by request while it runs (202)."""
-        with anyio.move_on_after(ANSWER_S):
+        with in_time():
             was = await self._client.cancel(task_id)
             sight = await self._client.look(task_id) if was else None
             if was is None or sight is None:
@@ -119,7 +117,6 @@ class TasksApi:
                     409, "invalid_state", f"the task is {was.value} already and cannot be cancelled", state=was.value, allowed=allowed
                 )
             return json_response(show_task(sight), 202 if sight.state is State.RUNNING else 200)
-        raise from_store(StoreUnavailable("the store did not answer in time"))
 
     # -- steps ------------------------------------------------------------------------------------------------------
 
@@ -153,12 +150,11 @@ class TasksApi:
         return [{"task_id": end} if isinstance(end, str) else {"error": self._rejected(from_store(end)).document()} for end in ends]
 
     async def _wait(self, task_id: str, wait_s: float, states: frozenset[State]) -> Sight:
-        with anyio.move_on_after(wait_s + ANSWER_S):
+        with in_time(wait_s + ANSWER_S):
             sight = await self._client.wait(task_id, states, wait_s, self._stopping)
             if sight is None:
                 raise _unknown(task_id)
             return sight
-        raise from_store(StoreUnavailable("the store did not answer in time"))
 
     def _rejected(self, problem: Problem) -> Problem:
         self._metrics.rejected.labels(problem.code).inc()

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import anyio
 import anyio.to_process
 import anyio.to_thread
+import msgspec
 
 from _taskqueue.domain.errors import Cancel
 from _taskqueue.domain.task import (
@@ -228,22 +229,20 @@ class Execution:
         return error
 
     async def _call(self, run: Run) -> Any:
-        spec, record = run.spec, run.claim.record
         current_context.set(run.context)
-        if spec.where == "process":
-            return await self._call_process(run)
-        arguments = spec.signature.bind(record.payload, record.is_text)
-        if spec.signature.context is not None:
-            arguments[spec.signature.context] = run.context
-        call = partial(self._call_thread, run) if spec.where == "thread" else spec.function
-        if self._middlewares:
-            return await self._through_middlewares(run, partial(call, **arguments))
-        return await call(**arguments)
-
-    async def _through_middlewares(self, run: Run, call: Callable[[], Any]) -> Any:
+        call = partial(self._call_process, run) if run.spec.where == "process" else self._bind(run)
         for around in reversed(self._middlewares):
             call = partial(around, run.context, call)
         return await call()
+
+    def _bind(self, run: Run) -> Callable[[], Any]:
+        spec, record = run.spec, run.claim.record
+        arguments = spec.signature.bind(record.payload, record.is_text)
+        if spec.signature.context is not None:
+            arguments[spec.signature.context] = run.context
+        if spec.where == "thread":
+            return partial(self._call_thread, run, **arguments)
+        return partial(spec.function, **arguments)
 
     async def _call_thread(self, run: Run, **arguments: Any) -> Any:
         ended = [False]
@@ -273,7 +272,8 @@ class Execution:
             run_in_child, spec.function.__module__, spec.name, record.payload, record.is_text,
             cancellable=True, limiter=self._processes,
         )  # fmt: skip
-        return _Encoded(unpack(end))
+        result = unpack(end)
+        return None if result is None else msgspec.Raw(result)
 
     async def _settle(self, run: Run, error: BaseException | None, result: Any) -> None:
         if run.claim.lease != run.line.lease or run.cause == "fenced":
@@ -303,12 +303,12 @@ class Execution:
         self._metrics.meters(claim.queue, run.spec.name).succeeded(took_s)
         self._finishes.succeeded(run.context, took_s)
 
-    def _encode(self, result: Any) -> bytes | None:
+    def _encode(self, result: Any) -> bytes:
         try:
-            encoded = result.json if isinstance(result, _Encoded) else encode_json(result)
+            encoded = encode_json(result)
         except (TypeError, ValueError, RecursionError) as error:
             raise ResultUnfit(f"the result cannot be kept: {error}") from None
-        if encoded is not None and len(encoded) > self._result_bytes_max:
+        if len(encoded) > self._result_bytes_max:
             raise ResultUnfit(f"the result has {len(encoded)} bytes, more than --max-result {self._result_bytes_max}")
         return encoded
 
@@ -352,15 +352,6 @@ class Execution:
 
 class HandlerQuit(Exception):
     """A handler in a thread raised what is no Exception: SystemExit, KeyboardInterrupt, …"""
-
-
-class _Encoded:
-    """A result that is JSON already."""
-
-    __slots__ = ("json",)
-
-    def __init__(self, json: bytes | None) -> None:
-        self.json = json
 
 
 def describe(error: BaseException) -> Failure:

@@ -213,7 +213,8 @@ class Line:
                 return
             if self._over():
                 return
-            self._armed.set()
+            if self._crew.room_for(self) > 0:  # else the token is for a worker that has room
+                self._armed.set()
             with anyio.move_on_after(POLL_S * (1 + 0.5 * self._random())):
                 await self._wake.wait()
                 continue

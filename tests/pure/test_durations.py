@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _taskqueue.domain.durations import DURATION_MAX_S, parse_duration, parse_size, show_duration
+from _taskqueue.domain.durations import DURATION_MAX_S, parse_duration, parse_size
 
 
 @pytest.mark.parametrize(
@@ -60,25 +60,6 @@ def test_any_text_is_a_duration_or_a_value_error(text: str) -> None:
     except ValueError:
         return
     assert 0 <= seconds <= DURATION_MAX_S
-
-
-@given(st.integers(0, 315_360_000))
-def test_a_shown_duration_reads_back(seconds: int) -> None:
-    assert parse_duration(show_duration(seconds)) == seconds
-
-
-@given(st.integers(1, 10_000_000))
-def test_a_shown_duration_in_milliseconds_reads_back(milliseconds: int) -> None:
-    seconds = milliseconds / 1000
-
-    assert parse_duration(show_duration(seconds)) == pytest.approx(seconds, abs=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0s"), (0.25, "250ms"), (1, "1s"), (60, "1m"), (90, "90s"), (7200, "2h"), (86_400, "1d"), (1.5, "1.5s")]
-)
-def test_a_duration_is_shown_in_its_largest_whole_unit(seconds: float, text: str) -> None:
-    assert show_duration(seconds) == text
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,13 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import anyio
 import msgspec
 import pytest
+from PIL import Image
 
 from _taskqueue.domain.backoff import Backoff
 from _taskqueue.domain.errors import Cancel, Discard, HandlerError, Retry, TaskqueueError
@@ -21,6 +23,7 @@ from _taskqueue.metrics import Metrics
 from _taskqueue.store.store import Sight, Store
 from _taskqueue.tasks.context import Context, current
 from _taskqueue.tasks.spec import lifespan, middleware, on_failure, task
+from handlers.images import thumbnail
 from tests.roles.conftest import Working, lose, until
 
 pytestmark = pytest.mark.anyio
@@ -490,6 +493,24 @@ async def test_middlewares_wrap_each_attempt_the_first_outermost(working: Workin
         assert result_of(await bench.run("upper", b"x")) == "Xba"
         assert seen == ["a in upper", "b in upper", "b out", "a out"]
         assert result_of(await bench.run("in_thread", b"x")) == "xba"
+
+
+async def test_middlewares_wrap_handlers_in_processes_too(working: Working, tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    async def around(ctx: Context, call_next: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        seen.append(ctx.task)
+        return await call_next()
+
+    source, target = tmp_path / "large.png", tmp_path / "small.png"
+    Image.new("RGB", (64, 64)).save(source)
+    payload = msgspec.json.encode({"source": str(source), "target": str(target), "width": 8, "height": 8})
+
+    async with working(thumbnail, hooks=[middleware(around)]) as bench:
+        sight = await bench.run("thumbnail", payload)
+
+    assert seen == ["thumbnail"]
+    assert result_of(sight)["width"] == 8
 
 
 async def test_on_failure_runs_each_time_and_on_dead_once(working: Working) -> None:
