@@ -60,8 +60,8 @@ async def serve(settings: Settings, modules: Sequence[str]) -> int:
     Raises:
         UsageError: something that must be mended before the process can run.
     """
-    from _taskqueue.client import Client
     from _taskqueue.opening import open_store
+    from _taskqueue.producer import Producer
     from _taskqueue.upkeep.sampler import Sampler
     from _taskqueue.upkeep.scheduler import Scheduler
     from _taskqueue.web.app import create_app
@@ -82,20 +82,20 @@ async def serve(settings: Settings, modules: Sequence[str]) -> int:
         open_store(settings, metrics) as store,
     ):
         registry = discover(modules, settings.default_task)
-        client = Client(store, metrics, registry, settings.payload_bytes_max)
-        client.default_task = registry.default if "worker" in roles else settings.default_task
+        producer = Producer(store, metrics, registry, settings.payload_bytes_max)
+        producer.default_task = registry.default if "worker" in roles else settings.default_task
         health.use(store)
-        async with running(client.run), anyio.create_task_group() as parts:
+        async with running(producer.run), anyio.create_task_group() as parts:
             parts.start_soon(life.stop_when_cancelled)
             if roles & {"api", "scheduler"}:
                 await parts.start(Sampler(store, metrics, life.stopping).run)
             if "scheduler" in roles:
                 await parts.start(Scheduler(store, metrics, settings, life.stopping).run)
             if "worker" in roles:
-                worker = Worker(store, client, registry, settings, metrics, life)
+                worker = Worker(store, producer, registry, settings, metrics, life)
                 await parts.start(worker.run)
             if api_socket is not None:
-                app = create_app(client, metrics, health, life, roles)
+                app = create_app(producer, metrics, health, life, roles)
                 await parts.start(run_server, app, api_socket, life.stopping.wait)
             life.start()
             log.info("ready: %s", " and ".join([*urls[:-1], f"{urls[-1]}/metrics"]), extra={"event": "process.ready"})

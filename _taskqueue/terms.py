@@ -6,6 +6,7 @@ Each field has one reader that gives the value or says what is wrong; all wrong 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +15,7 @@ from typing import Any
 import msgspec
 
 from _taskqueue.domain.backoff import Backoff
-from _taskqueue.domain.durations import DURATION_MAX_S, parse_duration
+from _taskqueue.domain.durations import parse_duration
 from _taskqueue.domain.errors import TaskqueueError
 from _taskqueue.domain.task import (
     MAX_ATTEMPTS_MAX,
@@ -25,9 +26,16 @@ from _taskqueue.domain.task import (
     TASK_NAME,
     Record,
     Submission,
+    Unique,
 )
 
+TIME_MAX_MS = 253_402_300_799_999
+"""The end of the year 9999; what is later, by its offset, counts as this."""
 TAGS_MAX, TAG_CHARS_MAX = 10, 64
+UNIQUE_CHARS_MAX = 255
+BATCH_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+META_KEY = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
 META_KEYS_MAX, META_KEY_CHARS_MAX, META_CHARS_MAX = 16, 64, 512
 
 
@@ -83,6 +91,7 @@ def read_submission(
 
 
 def _build(found: Mapping[str, Any], payload: bytes, is_text: bool, now_ms: int, queue_default: str) -> Submission:
+    unique: Unique | None = found.get("unique")
     record = Record(
         task=found.get("task", ""),
         payload=payload,
@@ -95,8 +104,13 @@ def _build(found: Mapping[str, Any], payload: bytes, is_text: bool, now_ms: int,
         expires_in_ms=found.get("expires_in"),
         tags=found.get("tags", ()),
         meta=found.get("meta", {}),
+        batch=found.get("batch_id", ""),
+        unique_key=unique.key if unique else "",
     )
-    return Submission(record, found.get("queue", queue_default), found.get("delay", 0), found.get("run_at"), found.get("expires_in"))
+    return Submission(
+        record, found.get("queue", queue_default), found.get("delay", 0), found.get("run_at"), found.get("expires_in"), unique,
+        found.get("retain"),
+    )  # fmt: skip
 
 
 def unknown_fields(fields: Iterable[str]) -> list[FieldError]:
@@ -152,20 +166,17 @@ def _timeout(value: Any) -> float:
     return _positive_ms(value) / 1000
 
 
-def _run_at(value: Any) -> int:
+def read_time(value: Any) -> int:
+    """Milliseconds since 1970 from RFC 3339 with an offset. Raises ValueError."""
     problem = "must be a time with its offset, such as 2030-01-31T08:00:00Z"
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not _TIME.fullmatch(value):
         raise ValueError(problem)
     try:
         at = datetime.fromisoformat(value)
-    except ValueError:
+        ms = round(at.timestamp() * 1000)
+    except (ValueError, OverflowError):
         raise ValueError(problem) from None
-    if at.tzinfo is None:
-        raise ValueError(problem)
-    ms = round(at.timestamp() * 1000)
-    if not 0 <= ms <= (datetime.now(at.tzinfo).timestamp() + DURATION_MAX_S) * 1000:
-        raise ValueError("must lie between 1970 and ten years from now")
-    return ms
+    return min(max(0, ms), TIME_MAX_MS)
 
 
 def _backoff(value: Any) -> Backoff:
@@ -181,9 +192,13 @@ def _tags(value: Any) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)) or len(value) > TAGS_MAX:
         raise ValueError(f"must be a list of up to {TAGS_MAX} texts")
     for tag in value:
-        if not isinstance(tag, str) or not 1 <= len(tag) <= TAG_CHARS_MAX:
-            raise ValueError(f"each must be a text of 1 to {TAG_CHARS_MAX} characters")
+        if not isinstance(tag, str) or not 1 <= len(tag) <= TAG_CHARS_MAX or not _is_line(tag):
+            raise ValueError(f"each must be a text of 1 to {TAG_CHARS_MAX} characters, none of them a control character or comma")
     return tuple(dict.fromkeys(value))
+
+
+def _is_line(text: str, forbidden: str = ",") -> bool:
+    return text.isprintable() and not any(letter in text for letter in forbidden)
 
 
 def _meta(value: Any) -> dict[str, str]:
@@ -192,7 +207,31 @@ def _meta(value: Any) -> dict[str, str]:
     for key, text in value.items():
         if not isinstance(text, str) or not 1 <= len(key) <= META_KEY_CHARS_MAX or len(text) > META_CHARS_MAX:
             raise ValueError(f"keys may have {META_KEY_CHARS_MAX} characters; values must be texts of up to {META_CHARS_MAX}")
+        if not META_KEY.fullmatch(key) or not _is_line(text, ""):
+            raise ValueError("keys may have letters, digits, _ . -; values no control characters")
     return dict(value)
+
+
+def _unique(value: Any) -> Unique:
+    if not isinstance(value, Mapping) or set(value) - {"key", "ttl", "while", "on_conflict"}:
+        raise ValueError("must be an object of key, ttl, while, on_conflict")
+    key, mode, on_conflict = value.get("key"), value.get("while", "active"), value.get("on_conflict", "return")
+    if not isinstance(key, str) or not 1 <= len(key) <= UNIQUE_CHARS_MAX or not _is_line(key, ""):
+        raise ValueError(f"key must be a text of 1 to {UNIQUE_CHARS_MAX} characters, none of them a control character")
+    if mode not in ("active", "ttl"):
+        raise ValueError("while must be active or ttl")
+    if on_conflict not in ("return", "reject", "replace"):
+        raise ValueError("on_conflict must be return, reject or replace")
+    ttl = value.get("ttl")
+    if mode == "ttl" and ttl is None:
+        raise ValueError('while "ttl" needs a ttl')
+    return Unique(key, None if ttl is None else _positive_ms(ttl), mode, on_conflict)
+
+
+def _batch(value: Any) -> str:
+    if not isinstance(value, str) or not BATCH_ID.fullmatch(value):
+        raise ValueError("must be 1 to 64 letters, digits, _ . : -")
+    return value
 
 
 READERS: dict[str, Callable[[Any], Any]] = {
@@ -200,12 +239,15 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "queue": _queue,
     "priority": _whole(0, PRIORITY_MAX),
     "delay": _milliseconds,
-    "run_at": _run_at,
+    "run_at": read_time,
     "timeout": _timeout,
     "max_attempts": _whole(1, MAX_ATTEMPTS_MAX),
     "backoff": _backoff,
     "expires_in": _positive_ms,
     "tags": _tags,
     "meta": _meta,
+    "unique": _unique,
+    "batch_id": _batch,
+    "retain": _milliseconds,
 }
 """Field name → its reader."""

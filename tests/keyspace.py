@@ -31,15 +31,15 @@ async def check_keyspace(store: Store) -> None:
 
 async def _check_queue(store: Store, queue: str) -> None:
     client: Any = store._client
-    records = set(await client.execute_command("HKEYS", store._key("records", queue)))
+    records = set(await client.execute_command("HKEYS", store.key("records", queue)))
     seen: dict[bytes, str] = {}
     for name in (*INDEXES, "running"):
-        command = ("HKEYS", store._key(name, queue)) if name == "running" else ("ZRANGE", store._key(name, queue), 0, -1)
+        command = ("HKEYS", store.key(name, queue)) if name == "running" else ("ZRANGE", store.key(name, queue), 0, -1)
         for task_id in await client.execute_command(*command):
             assert task_id not in seen, f"{task_id!r} is {seen[task_id]} and {name}"
             assert task_id in records, f"{task_id!r} is {name} but has no record"
             seen[task_id] = name
     assert set(seen) == records, f"in no state: {records - set(seen)}"
     for name in ("outcomes", "tries", "progress", "checkpoints", "cancelling"):
-        left = set(await client.execute_command("HKEYS", store._key(name, queue)))
+        left = set(await client.execute_command("HKEYS", store.key(name, queue)))
         assert left <= records, f"{name} holds {left - records} of forgotten tasks"

@@ -45,6 +45,31 @@ class StoreFull(StoreError):
     """The store refuses to grow (``maxmemory`` reached). Nothing was written."""
 
 
+class Refusal(TaskqueueError):
+    """The store is well, but this submission is not wanted as things are."""
+
+
+class QueueFull(Refusal):
+    """The queue holds as many waiting tasks as its limit allows.
+
+    Args:
+        retry_after_s: when there should be room, by the rate at which tasks end now.
+    """
+
+    def __init__(self, queue: str, retry_after_s: int = 1) -> None:
+        super().__init__(f"the queue {queue} is full")
+        self.queue = queue
+        self.retry_after_s = retry_after_s
+
+
+class KeyHeld(Refusal):
+    """Another task holds the unique key."""
+
+    def __init__(self, holder: str) -> None:
+        super().__init__(f"the task {holder} holds this unique key")
+        self.holder = holder
+
+
 class PayloadMismatch(TaskqueueError):
     """The payload does not fit the handler's parameters. Retrying cannot help, so the task goes to dead."""
 

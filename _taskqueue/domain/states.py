@@ -39,7 +39,15 @@ NEW, GONE = "new", "gone"
 """Before the first state, and after the last."""
 
 TRANSITIONS: dict[str, frozenset[tuple[str, str]]] = {
-    "submit": frozenset({(NEW, "scheduled"), (NEW, "pending")}),
+    "submit": frozenset(
+        {
+            (NEW, "scheduled"),
+            (NEW, "pending"),
+            ("scheduled", "cancelled"),
+            ("pending", "cancelled"),
+            ("retrying", "cancelled"),
+        }
+    ),
     "promote": frozenset(
         {
             ("scheduled", "pending"),
@@ -68,6 +76,27 @@ TRANSITIONS: dict[str, frozenset[tuple[str, str]]] = {
     "release": frozenset({("running", "pending"), ("running", "cancelled")}),
     "reap": frozenset({("running", "pending"), ("running", "retrying"), ("running", "dead"), ("running", "cancelled")}),
     "cancel": frozenset({("scheduled", "cancelled"), ("pending", "cancelled"), ("retrying", "cancelled")}),
+    "retry": frozenset(
+        {
+            ("retrying", "pending"),
+            ("scheduled", "pending"),
+            ("dead", "pending"),
+            ("cancelled", "pending"),
+            ("expired", "pending"),
+        }
+    ),
+    "edit": frozenset({("pending", "scheduled"), ("scheduled", "pending")}),
+    "remove": frozenset(
+        {
+            ("scheduled", GONE),
+            ("pending", GONE),
+            ("retrying", GONE),
+            ("succeeded", GONE),
+            ("dead", GONE),
+            ("cancelled", GONE),
+            ("expired", GONE),
+        }
+    ),
     "prune": frozenset(
         {("succeeded", GONE), ("dead", GONE), ("cancelled", GONE), ("expired", GONE)},
     ),

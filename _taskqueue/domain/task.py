@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from enum import StrEnum
 
@@ -19,6 +20,8 @@ QUEUE_DEFAULT = "default"
 
 ERROR_MESSAGE_CHARS_MAX = 4_096
 TRACEBACK_CHARS_MAX = 16_384
+FINGERPRINT_CHARS = 12
+SAMPLE_CHARS_MAX = 500
 
 QUEUE_NAME = re.compile(r"[a-z0-9_.-]{1,64}", re.ASCII)
 TASK_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}", re.ASCII)
@@ -32,8 +35,6 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
 
     task: str
     """handler name; empty means the worker's default task"""
-    payload: bytes
-    """the payload's text: a JSON string's own characters, or the JSON of anything else"""
     is_text: bool
     """the payload came as a JSON string"""
     created_ms: int
@@ -45,6 +46,28 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
     expires_in_ms: int | None = None
     tags: tuple[str, ...] = ()
     meta: dict[str, str] = {}
+    batch: str = ""
+    unique_key: str = ""
+    rerun_of: str = ""
+    payload: bytes = b""
+    """the payload's text: a JSON string's own characters, or the JSON of anything else; last, so that a list can leave it out"""
+
+    @property
+    def labels(self) -> list[str]:
+        """What its queue's index of labels holds for it."""
+        found = [f"t:{tag}" for tag in self.tags] + [f"m:{key}={value}" for key, value in self.meta.items()]
+        return [*found, f"b:{self.batch}"] if self.batch else found
+
+
+class Unique(msgspec.Struct, frozen=True):
+    """A key that only one task holds at a time."""
+
+    key: str
+    ttl_ms: int | None = None
+    mode: str = "active"
+    """active: until its holder ends; ttl: for a time, whatever its holder does"""
+    on_conflict: str = "return"
+    """return the holder's id, reject, or replace it while it waits"""
 
 
 class Submission(msgspec.Struct, frozen=True):
@@ -57,6 +80,9 @@ class Submission(msgspec.Struct, frozen=True):
     run_at_ms: int | None = None
     """or the absolute time, by the store's clock"""
     expires_in_ms: int | None = None
+    unique: Unique | None = None
+    retain_ms: int | None = None
+    """forget it so long after its end"""
 
 
 class Ending(StrEnum):
@@ -77,6 +103,14 @@ class Failure(msgspec.Struct, array_like=True, frozen=True):
     type: str
     message: str
     traceback: str = ""
+
+
+class FailureSample(msgspec.Struct, frozen=True):
+    """What describes a group of equal errors."""
+
+    task: str
+    type: str
+    message: str
 
 
 class Attempt(msgspec.Struct, array_like=True, frozen=True):
@@ -147,6 +181,23 @@ def clip_failure(failure: Failure) -> Failure:
         clip(_storable(failure.message), ERROR_MESSAGE_CHARS_MAX),
         clip(_storable(failure.traceback), TRACEBACK_CHARS_MAX),
     )
+
+
+_VARYING = re.compile(r"0x[0-9a-fA-F]+|'[^']*'|\"[^\"]*\"|[0-9a-fA-F-]{12,}|[0-9]+")
+
+
+def fingerprint_of(task: str, failure: Failure) -> str:
+    """The same for errors that a person would call the same: type, message without its varying parts, and place."""
+    places = re.findall(r'File "([^"]*)", line \d+, in (\S+)', failure.traceback)
+    place = ":".join(places[-1]) if places else ""
+    said = _VARYING.sub("#", failure.message)[:200]
+    return hashlib.sha256("\0".join((task, failure.type, said, place)).encode()).hexdigest()[:FINGERPRINT_CHARS]
+
+
+def fault_of(task: str, failure: Failure) -> str:
+    """The fault that scripts take: the fingerprint and the JSON that describes the group."""
+    sample = FailureSample(task, failure.type, failure.message[:SAMPLE_CHARS_MAX])
+    return f"{fingerprint_of(task, failure)} {msgspec.json.encode(sample).decode()}"
 
 
 def message_of(error: BaseException) -> str:

@@ -16,6 +16,11 @@ QUEUE_KEYS: dict[str, str] = {
     "progress": "hash id → packed progress; only tasks that reported; removed by prune",
     "logs": "hash id:number → text of an attempt's log, capped; removed by prune",
     "checkpoints": "hash id → what the handler saved between attempts; removed by prune",
+    "faults": "hash id → fingerprint of the error a task fails with now; leaves with success or prune",
+    "labels": "sorted set of label\\0id, all of score 0: t:tag, m:key=value, b:batch, f:fingerprint; removed by prune",
+    "labelled": "hash id → its labels, one a line; only tasks that have some; removed by prune",
+    "retains": "hash id → ms; only tasks with a retention of their own; removed by prune",
+    "forgets": "sorted set id → when to forget; finished tasks of the above; removed by prune",
     # state indexes
     "pending": "sorted set id → ready ms − priority × head start; state pending",
     "unroutable": "sorted set id → arrival number; state pending, but no worker so far knows the name",
@@ -32,6 +37,18 @@ QUEUE_KEYS: dict[str, str] = {
     "patrols": "hash last_ms, hold_until_ms (when the reaper last looked), held (how many tasks were ever held); three fields",
     "cancelling": "hash id → lease: running tasks asked to cancel; removed when the task leaves running",
     "expiries": "sorted set id → expiry ms; only tasks with expires_in; removed when due or pruned",
+    # what tasks share
+    "uniques": "hash unique key → id|a or t; taken by submit, free when its holder ended or its time is up; removed by prune",
+    "unique_of": "hash id → unique key; removed by prune",
+    "unique_ends": "sorted set unique key → when it is free; removed by promote",
+    "batch_of": "hash id → batch; removed by prune",
+    "batches": "hash batch|total, batch|kept, batch|state … → count; removed with the last task of the batch",
+    "failures": "hash fingerprint → sample, fingerprint:count, fingerprint:first; at most 1,000 groups",
+    "failing": "sorted set fingerprint → last time; at most 1,000",
+    "settings": "hash paused, max_length; a field each",
+    "stats": "hash m<minute>:series → count for three hours, h<hour>:series for a week; trimmed",
+    "watched": "string that watchers of events keep alive; lives 10 s",
+    "events": "stream of what, count, ids; at most about 2,000 entries, written only while watched",
     "wake": "list of at most one token that idle workers block on",
 }
 """Name → type, what it holds, its bound or life."""
@@ -40,8 +57,20 @@ GLOBAL_KEYS: dict[str, str] = {
     "queues": "hash queue → route number; grows by one per queue ever used, at most 65,535",
     "workers": "hash worker → JSON of its last beat; removed at exit or after a long silence",
     "beats": "sorted set worker → time of its last beat; removed with the above",
+    "orders": "hash worker → quiet, resume or stop; taken by its next beat",
+    "handlers": "hash task → JSON of its description; forgotten when nobody names it for long",
+    "handler_times": "sorted set task → when it was last named; as above",
+    "operations": "hash id → JSON of a bulk operation; at most 200",
+    "operators": "hash operation → process|until ms that works on it; removed with the operation",
+    "audit": "stream of who did what; at most about 1,000 entries",
+    "secret": "string that signs cursors; made once",
     "alive": "string that readiness writes; lives 10 s",
 }
+
+GLOBAL_FAMILIES: dict[str, str] = {
+    "idempotency": "string per idempotency key: what was answered; lives 24 h",
+}
+"""Keys of which there is one for each of something: the name, a colon, what."""
 
 
 class QueueKeys:
@@ -59,6 +88,6 @@ class QueueKeys:
 
 def global_key(namespace: str, name: str) -> str:
     """A key that belongs to no queue. Raises KeyError for a name not in the table above."""
-    if name not in GLOBAL_KEYS:
+    if name not in GLOBAL_KEYS and name.partition(":")[0] not in GLOBAL_FAMILIES:
         raise KeyError(name)
     return f"{{{namespace}}}:{name}"

@@ -10,7 +10,7 @@
 
 From that the loader makes named locals, so that no script says ``KEYS[3]``: each key and argument is bound under its
 name, ``rest`` is the number of named arguments, and the fragments named in ``uses`` (files with a leading underscore)
-stand between the names and the body.
+stand between the names and the body; a fragment's own ``keys`` join those of the script.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ def load_scripts() -> Mapping[str, Script]:
 
 def _build(name: str, texts: Mapping[str, str]) -> Script:
     header = _read_header(texts[name])
-    keys = _names(header["keys"])
     args = tuple(arg for arg in _names(header["args"]) if arg != "...")
     fragments = [texts["_" + use] for use in _in_order(_names(header.get("uses", "")))]
+    keys = tuple(dict.fromkeys(key for text in (texts[name], *fragments) for key in _names(_read_header(text).get("keys", ""))))
     source = "\n".join([_bind(keys, args), *fragments, texts[name]])
     return Script(
         name=name,
@@ -72,7 +72,7 @@ def _names(line: str) -> tuple[str, ...]:
 
 def _in_order(uses: tuple[str, ...]) -> list[str]:
     """Fragments that others build on come first."""
-    order = ("drain", "now", "wake", "move", "held")
+    order = ("drain", "now", "wake", "held", "tell", "tally", "find", "fail", "finish", "move", "forget")
     return [fragment for fragment in order if fragment in uses]
 
 

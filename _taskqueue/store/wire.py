@@ -14,3 +14,8 @@ decode_record = msgspec.msgpack.Decoder(Record).decode
 decode_attempt = msgspec.msgpack.Decoder(Attempt).decode
 decode_outcome = msgspec.msgpack.Decoder(Outcome).decode
 decode_progress = msgspec.msgpack.Decoder(Progress).decode
+
+
+def decode_cut(part: bytes, length: int) -> Record:
+    """A record of which only the first bytes were read: its payload, which stands last, ends in zeros."""
+    return decode_record(part if len(part) == length else part + bytes(length - len(part)))

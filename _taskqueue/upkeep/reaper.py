@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from _taskqueue.domain.task import Attempt, Ending, Failure, Outcome, Record
+from _taskqueue.domain.task import Attempt, Ending, Failure, Outcome, Record, fault_of
 from _taskqueue.metrics import Metrics
-from _taskqueue.store.store import Held, Store, Verdict
+from _taskqueue.store.answers import Held, Verdict
+from _taskqueue.store.store import Store
 
 BATCH = 200
 CRASH_DELAYS_MS = (0, 10_000, 60_000)
@@ -69,14 +70,14 @@ class Reaper:
         number = held.attempt + held.crashes
         failure = Failure("WorkerLost", f"the worker that ran it was lost (crash {held.crashes + 1} of {self._max_crashes})")
         attempt = Attempt(number, Ending.LOST, held.claimed_ms, 0, held.worker, failure)
-        priority = record.priority if record else 0
+        priority, fault = (record.priority, fault_of(record.task, failure)) if record else (0, "")
         if not held.started:
             return Verdict(held, "pending", 0, priority, attempt)
         if held.crashes + 1 >= self._max_crashes:
             outcome = Outcome(held.attempt, held.claimed_ms, 0, held.worker, None, "poison", failure)
-            return Verdict(held, "dead", 0, priority, attempt, outcome)
+            return Verdict(held, "dead", 0, priority, attempt, outcome, fault)
         delay_ms = CRASH_DELAYS_MS[min(held.crashes, len(CRASH_DELAYS_MS) - 1)]
-        return Verdict(held, "retry" if delay_ms else "pending", delay_ms, priority, attempt)
+        return Verdict(held, "retry" if delay_ms else "pending", delay_ms, priority, attempt, None, fault)
 
     def _count(self, queue: str, verdicts: list[Verdict], records: list[Record | None]) -> None:
         label = self._metrics.queue_label(queue)

@@ -7,7 +7,8 @@ from anyio.abc import TaskStatus
 
 from _taskqueue.domain.errors import StoreError, StoreUnsuitable
 from _taskqueue.metrics import OTHER_QUEUE, Metrics
-from _taskqueue.store.store import Count, Store
+from _taskqueue.store.answers import Count
+from _taskqueue.store.store import Store
 
 SAMPLE_S = 5.0
 

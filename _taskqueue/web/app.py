@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable
 from quart import Quart, Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from _taskqueue.client import Client
 from _taskqueue.domain.errors import StoreError
 from _taskqueue.life import Life
 from _taskqueue.metrics import Metrics
+from _taskqueue.producer import Producer
 from _taskqueue.web.health import Health, health_blueprint
 from _taskqueue.web.problems import Problem, from_http, from_store
 from _taskqueue.web.queues import queues_blueprint
@@ -27,13 +27,13 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 log = logging.getLogger("taskqueue.http")
 
 
-def create_app(client: Client, metrics: Metrics, health: Health, life: Life, roles: Iterable[str]) -> Quart:
+def create_app(producer: Producer, metrics: Metrics, health: Health, life: Life, roles: Iterable[str]) -> Quart:
     """The API as an ASGI application."""
     app = Quart("taskqueue", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES_MAX
     for blueprint in (
-        tasks_blueprint(client, metrics, life.stopping),
-        queues_blueprint(client.store),
+        tasks_blueprint(producer, metrics, life.stopping),
+        queues_blueprint(producer.store),
         health_blueprint(health, roles),
     ):
         app.register_blueprint(blueprint)

@@ -12,7 +12,7 @@ import msgspec
 from quart import Response
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from _taskqueue.domain.errors import StoreError, StoreFull, StoreUnavailable
+from _taskqueue.domain.errors import KeyHeld, QueueFull, Refusal, StoreError, StoreFull, StoreUnavailable
 from _taskqueue.terms import FieldError, PayloadTooLarge, TermsError
 
 RETRY_SOON_S, RETRY_LATER_S = 1, 10
@@ -77,6 +77,15 @@ def from_store(error: StoreError) -> Problem:
     if isinstance(error, StoreFull):
         return Problem(503, "storage_full", f"{error}; nothing was stored", retry_after_s=RETRY_LATER_S)
     return Problem(503, "backend_unavailable", f"{error}; try again", retry_after_s=RETRY_SOON_S)
+
+
+def from_refusal(error: StoreError | Refusal) -> Problem:
+    """A submission that was not stored: 503 for the store, 429 for a full queue, 409 for a unique key that is held."""
+    if isinstance(error, QueueFull):
+        return Problem(429, "queue_full", f"{error}; try again later", retry_after_s=error.retry_after_s)
+    if isinstance(error, KeyHeld):
+        return Problem(409, "duplicate_task", str(error), task_id=error.holder)
+    return from_store(error) if isinstance(error, StoreError) else Problem(409, "refused", str(error))
 
 
 @contextmanager

@@ -6,7 +6,8 @@ from typing import Any
 
 from quart import Blueprint, Response
 
-from _taskqueue.store.store import Count, Store
+from _taskqueue.store.answers import Count
+from _taskqueue.store.store import Store
 from _taskqueue.upkeep.sampler import latency_s
 from _taskqueue.web.problems import in_time, json_response
 

@@ -9,7 +9,7 @@ import msgspec
 
 from _taskqueue.domain.states import TERMINAL, State
 from _taskqueue.domain.task import Attempt, Failure
-from _taskqueue.store.store import Sight
+from _taskqueue.store.answers import Sight
 
 PREVIEW_CHARS = 200
 

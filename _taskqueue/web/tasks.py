@@ -10,15 +10,15 @@ import anyio
 import msgspec
 from quart import Blueprint, Response, request
 
-from _taskqueue.client import Client
 from _taskqueue.domain.durations import parse_duration
-from _taskqueue.domain.errors import StoreError
+from _taskqueue.domain.errors import Refusal, StoreError
 from _taskqueue.domain.states import State
 from _taskqueue.domain.task import Submission
 from _taskqueue.metrics import Metrics
-from _taskqueue.store.store import Sight
+from _taskqueue.producer import Producer
+from _taskqueue.store.answers import Sight
 from _taskqueue.terms import READERS, TermsError, unknown_fields
-from _taskqueue.web.problems import ANSWER_S, Problem, from_store, from_terms, in_time, json_response
+from _taskqueue.web.problems import ANSWER_S, Problem, from_refusal, from_store, from_terms, in_time, json_response
 from _taskqueue.web.shapes import show_task
 
 BATCH_MAX = 1_000
@@ -39,10 +39,10 @@ class BatchBody(msgspec.Struct, forbid_unknown_fields=True):
     tasks: list[msgspec.Raw]
 
 
-def tasks_blueprint(client: Client, metrics: Metrics, stopping: anyio.Event) -> Blueprint:
+def tasks_blueprint(producer: Producer, metrics: Metrics, stopping: anyio.Event) -> Blueprint:
     """The routes of this resource."""
     routes = Blueprint("tasks", __name__)
-    api = TasksApi(client, metrics, stopping)
+    api = TasksApi(producer, metrics, stopping)
     routes.post("/tasks")(api.submit)
     routes.post("/tasks/batch")(api.submit_batch)
     routes.get("/tasks/<task_id>")(api.read)
@@ -51,11 +51,11 @@ def tasks_blueprint(client: Client, metrics: Metrics, stopping: anyio.Event) -> 
 
 
 class TasksApi:
-    """The views: each parses, calls the client, renders."""
+    """The views: each parses, calls the producer, renders."""
 
-    def __init__(self, client: Client, metrics: Metrics, stopping: anyio.Event) -> None:
-        self._client, self._metrics, self._stopping = client, metrics, stopping
-        self._body_bytes_max = client.payload_bytes_max * ESCAPING + OTHER_FIELDS_BYTES
+    def __init__(self, producer: Producer, metrics: Metrics, stopping: anyio.Event) -> None:
+        self._producer, self._metrics, self._stopping = producer, metrics, stopping
+        self._body_bytes_max = producer.payload_bytes_max * ESCAPING + OTHER_FIELDS_BYTES
 
     async def submit(self) -> Response:
         """``POST /tasks``: accept one task; 202, the body exactly ``{"task_id": …}``."""
@@ -70,9 +70,9 @@ class TasksApi:
         except Problem as problem:
             raise self._rejected(problem) from None
         try:
-            task_id = await self._client.submit(submission)
-        except StoreError as error:
-            raise self._rejected(from_store(error)) from None
+            task_id = await self._producer.submit(submission)
+        except (StoreError, Refusal) as error:
+            raise self._rejected(from_refusal(error)) from None
         headers = {"Location": f"/tasks/{task_id}"}
         if ignored:
             headers["X-Ignored-Fields"] = quote(", ".join(ignored), safe=", ")[:IGNORED_CHARS_MAX]
@@ -107,8 +107,8 @@ class TasksApi:
     async def cancel(self, task_id: str) -> Response:
         """``POST /tasks/{id}/cancel``: at once while it waits (200), by request while it runs (202)."""
         with in_time():
-            was = await self._client.cancel(task_id)
-            sight = await self._client.look(task_id) if was else None
+            was = await self._producer.cancel(task_id)
+            sight = await self._producer.look(task_id) if was else None
             if was is None or sight is None:
                 raise _unknown(task_id)
             if was in (State.SUCCEEDED, State.DEAD, State.EXPIRED):
@@ -140,18 +140,18 @@ class TasksApi:
             plain = {name: msgspec.json.decode(value) for name, value in fields.items() if name in READERS}
         except UNREADABLE as error:
             raise Problem(400, "invalid_json", f"the body is not JSON: {error}") from None
-        return self._client.read(plain, payload, is_text), [one.field for one in ignored]
+        return self._producer.read(plain, payload, is_text), [one.field for one in ignored]
 
     async def _store_all(self, accepted: Sequence[Submission]) -> list[dict[str, Any]]:
         try:
-            ends = await self._client.submit_many(accepted)
+            ends = await self._producer.submit_many(accepted)
         except StoreError as error:
             raise self._rejected(from_store(error)) from None
-        return [{"task_id": end} if isinstance(end, str) else {"error": self._rejected(from_store(end)).document()} for end in ends]
+        return [{"task_id": end} if isinstance(end, str) else {"error": self._rejected(from_refusal(end)).document()} for end in ends]
 
     async def _wait(self, task_id: str, wait_s: float, states: frozenset[State]) -> Sight:
         with in_time(wait_s + ANSWER_S):
-            sight = await self._client.wait(task_id, states, wait_s, self._stopping)
+            sight = await self._producer.wait(task_id, states, wait_s, self._stopping)
             if sight is None:
                 raise _unknown(task_id)
             return sight

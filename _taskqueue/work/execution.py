@@ -27,12 +27,13 @@ from _taskqueue.domain.task import (
     Progress,
     clip,
     clip_failure,
+    fault_of,
     message_of,
 )
 from _taskqueue.metrics import Metrics
 from _taskqueue.settings import Settings
 from _taskqueue.store import wire
-from _taskqueue.store.store import pack_number
+from _taskqueue.store.answers import pack_number
 from _taskqueue.tasks.binding import encode_json
 from _taskqueue.tasks.context import Context, current_context
 from _taskqueue.tasks.discovery import AnyTask, Registry
@@ -50,7 +51,7 @@ HELD_NAMES_MAX = 1_000
 log = logging.getLogger("taskqueue.worker")
 
 
-class Producer(Protocol):
+class Submitter(Protocol):
     """How a handler submits more tasks."""
 
     async def submit_call(self, task: str, payload: Any, options: Mapping[str, Any]) -> str: ...
@@ -144,7 +145,7 @@ class Execution:
     """
 
     def __init__(
-        self, registry: Registry, settings: Settings, metrics: Metrics, producer: Producer, worker: str, random: Callable[[], float]
+        self, registry: Registry, settings: Settings, metrics: Metrics, producer: Submitter, worker: str, random: Callable[[], float]
     ) -> None:
         self.worker = worker
         self.producer = producer
@@ -325,7 +326,7 @@ class Execution:
             await self._run_hooks([run.spec.on_dead] if run.spec.on_dead else [], run, error)
         outcome = Outcome(claim.attempt, run.started_ms, run_ms, self.worker, None, judged.reason, failure)
         number = pack_number(int(judged.delay_s * 1000), claim.record.priority)
-        line.settle(judged.verb, claim.id, number, attempt, wire.encode(outcome))
+        line.settle(judged.verb, claim.id, number, attempt, wire.encode(outcome), fault_of(run.spec.name, failure))
         self._count(run, judged, run_ms / 1000)
         self._finishes.failed(run.context, judged.verb, judged.delay_s, judged.reason, failure, run_ms / 1000)
 

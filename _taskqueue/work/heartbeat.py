@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable
 
 from _taskqueue.domain.errors import StoreError, StoreUnsuitable
 from _taskqueue.metrics import Metrics
-from _taskqueue.store.store import BeatStore, Store
+from _taskqueue.store.calls import BeatStore
+from _taskqueue.store.store import Store
 from _taskqueue.work.line import Line
 
 LOOK_S = 0.5

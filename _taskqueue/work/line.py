@@ -20,8 +20,9 @@ from _taskqueue.domain.errors import StoreError, StoreUnsuitable
 from _taskqueue.domain.task import Claim, Outcome
 from _taskqueue.metrics import Metrics
 from _taskqueue.store import wire
+from _taskqueue.store.answers import Answer, Exchange
 from _taskqueue.store.connect import Client
-from _taskqueue.store.store import CLAIM_MAX, Answer, Exchange, Store
+from _taskqueue.store.store import CLAIM_MAX, Store
 from _taskqueue.work.pool import Pool
 
 GATHER = 64
@@ -117,15 +118,15 @@ class Line:
         if not self._wake.is_set():
             self._wake.set()
 
-    def settle(self, verb: str, task_id: bytes, number: int = 0, first: bytes = b"", second: bytes = b"") -> None:
+    def settle(self, verb: str, task_id: bytes, number: int = 0, first: bytes = b"", second: bytes = b"", fault: str = "") -> None:
         """Settle an attempt that ended otherwise: retry, dead, cancel, snooze or hold."""
-        self._reports += (verb, task_id, number, first, second)
+        self._reports += (verb, task_id, number, first, second, fault)
         self._settled.append(task_id)
         self._wake.set()
 
     def keep_log(self, task_id: bytes, text: bytes) -> None:
         """Keep an attempt's log with it. Must come before the settlement."""
-        self._reports += ("log", task_id, 0, text, b"")
+        self._reports += ("log", task_id, 0, text, b"", "")
 
     def progress(self, task_id: bytes, packed: bytes, *, wake: bool) -> None:
         """Report progress; the last word wins, and goes with the next call. Callable from any thread."""
@@ -139,7 +140,7 @@ class Line:
 
     async def save(self, task_id: bytes, packed: bytes) -> None:
         """Keep a checkpoint; returns when the store has it."""
-        self._reports += ("save", task_id, 0, packed, b"")
+        self._reports += ("save", task_id, 0, packed, b"", "")
         done = self._loop.create_future()
         self._saved.append(done)
         self._wake.set()
@@ -231,7 +232,7 @@ class Line:
     def _compose(self, limit: int) -> Exchange:
         for task_id, packed in self._progress.items():
             if task_id in self.held:
-                self._reports[:0] = ("progress", task_id, 0, packed, b"")
+                self._reports[:0] = ("progress", task_id, 0, packed, b"", "")
         self._progress.clear()
         exchange = Exchange(limit, max(0, self._pool.free), self._succeeded, self._reports)
         self._succeeded, self._reports = [], []

@@ -16,11 +16,11 @@ import anyio
 import msgspec
 from anyio.abc import TaskStatus
 
-from _taskqueue.client import Client
 from _taskqueue.domain.errors import HandlerError, StoreError, StoreUnsuitable
 from _taskqueue.domain.task import Claim
 from _taskqueue.life import Life
 from _taskqueue.metrics import Metrics
+from _taskqueue.producer import Producer
 from _taskqueue.settings import Settings
 from _taskqueue.store.store import Store
 from _taskqueue.tasks.discovery import Registry
@@ -56,7 +56,7 @@ class Worker:
     def __init__(
         self,
         store: Store,
-        client: Client,
+        producer: Producer,
         registry: Registry,
         settings: Settings,
         metrics: Metrics,
@@ -66,9 +66,9 @@ class Worker:
         self.name = worker_name()
         self.clean = True
         """everything was given back at the end"""
-        self._store, self._client, self._registry, self._settings, self._metrics = store, client, registry, settings, metrics
+        self._store, self._producer, self._registry, self._settings, self._metrics = store, producer, registry, settings, metrics
         self._life = life
-        self._execution = Execution(registry, settings, metrics, client, self.name, random)
+        self._execution = Execution(registry, settings, metrics, producer, self.name, random)
         self._pool = Pool(settings.concurrency, self._execute)
         self.dispatcher = Dispatcher(store, self._pool, registry, metrics, settings.queues, self._new_lease, random)
         self.heartbeat = Heartbeat(
@@ -82,14 +82,14 @@ class Worker:
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run tasks; returns when the process stops and everything is settled or given back."""
-        current_submitter.set(self._client)
+        current_submitter.set(self._producer)
         async with self._lifespans(), anyio.create_task_group() as group:
             await group.start(self._pool.run)
             group.start_soon(self._execution.watch)
             group.start_soon(self._keep_gauges)
             lines = anyio.Event()
             await group.start(self._run_lines, lines)
-            self._client.on_news = self.dispatcher.poke
+            self._producer.on_news = self.dispatcher.poke
             self._life.stalled = lambda: self.heartbeat.stalled
             self.heartbeat.start()
             self._introduce()

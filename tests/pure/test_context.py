@@ -62,7 +62,7 @@ def context(desk: Desk) -> Context:
 
 
 def make(desk: Desk, attempt: int = 1, checkpoint: bytes | None = None) -> Context:
-    record = Record("greet", b"hello", True, 1_800_000_000_500, tags=("a",), meta={"k": "v"})
+    record = Record("greet", True, 1_800_000_000_500, tags=("a",), meta={"k": "v"}, payload=b"hello")
     return Context(Claim(b"task1", record, 0, attempt, 0, "host:1:abc/x", "mails", checkpoint), desk)
 
 

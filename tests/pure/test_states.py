@@ -14,13 +14,21 @@ def test_every_end_of_a_move_is_a_state() -> None:
     assert {end for _, end in MOVES} <= states | {GONE}
 
 
-def test_no_move_leaves_a_terminal_state_except_to_be_forgotten() -> None:
-    assert {end for start, end in MOVES if start in TERMINAL} == {GONE}
-    assert {start for start, end in MOVES if end == GONE} == {state.value for state in TERMINAL}
+def test_a_terminal_state_is_left_only_by_a_retry_or_to_be_forgotten() -> None:
+    assert {end for start, end in MOVES if start in TERMINAL} == {GONE, "pending"}
+    assert {verb for verb, moves in TRANSITIONS.items() for start, end in moves if start in TERMINAL and end != GONE} == {"retry"}
 
 
-def test_only_prune_forgets_and_only_submit_creates() -> None:
-    assert {verb for verb, moves in TRANSITIONS.items() if any(end == GONE for _, end in moves)} == {"prune"}
+def test_what_succeeded_is_never_run_again() -> None:
+    assert {end for start, end in MOVES if start == "succeeded"} == {GONE}
+
+
+def test_a_running_task_is_never_forgotten() -> None:
+    assert not any(start == "running" for start, end in MOVES if end == GONE)
+
+
+def test_only_prune_and_remove_forget_and_only_submit_creates() -> None:
+    assert {verb for verb, moves in TRANSITIONS.items() if any(end == GONE for _, end in moves)} == {"prune", "remove"}
     assert {verb for verb, moves in TRANSITIONS.items() if any(start == NEW for start, _ in moves)} == {"submit"}
 
 

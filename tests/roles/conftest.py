@@ -10,12 +10,13 @@ from typing import Any
 import anyio
 import pytest
 
-from _taskqueue.client import Client
 from _taskqueue.domain.states import State
 from _taskqueue.life import Life
 from _taskqueue.metrics import Metrics
+from _taskqueue.producer import Producer
 from _taskqueue.settings import load_settings
-from _taskqueue.store.store import Sight, Store
+from _taskqueue.store.answers import Sight
+from _taskqueue.store.store import Store
 from _taskqueue.tasks.discovery import AnyTask, Registry
 from _taskqueue.tasks.spec import Hook
 from _taskqueue.upkeep.reaper import Reaper
@@ -38,7 +39,7 @@ class Bench:
     """One worker at work, and a client to give it tasks."""
 
     store: Store
-    client: Client
+    client: Producer
     worker: Worker
     life: Life
     metrics: Metrics
@@ -85,7 +86,7 @@ def working(store: Store, metrics: Metrics) -> Working:
         flags = {"concurrency": "20", "drain-timeout": "5s", "queues": "default", "log-tasks": "errors"}
         settings = load_settings(flags | {name.replace("_", "-"): text for name, text in options.items()}, {}).settings
         registry = Registry({one.name: one for one in tasks}, list(hooks))
-        client, life, ended = Client(store, metrics, registry, settings.payload_bytes_max), Life(), anyio.Event()
+        client, life, ended = Producer(store, metrics, registry, settings.payload_bytes_max), Life(), anyio.Event()
         worker = Worker(store, client, registry, settings, metrics, life, lambda: 0.5)
 
         async def work(*, task_status: anyio.abc.TaskStatus[None]) -> None:

@@ -9,7 +9,8 @@ import pytest
 from _taskqueue.domain.states import State
 from _taskqueue.domain.task import Ending
 from _taskqueue.metrics import Metrics
-from _taskqueue.store.store import Exchange, Sight, Store
+from _taskqueue.store.answers import Exchange, Sight
+from _taskqueue.store.store import Store
 from _taskqueue.upkeep import reaper
 from tests.conftest import submission
 from tests.roles.conftest import lose
@@ -85,7 +86,7 @@ async def test_a_lost_task_that_was_asked_to_stop_is_cancelled(store: Store, met
     task_id = new_id()
     await store.submit("default", [(task_id, submission())])
     await claim(store, "host:1:abc/x")
-    assert await store.cancel("default", task_id) is State.RUNNING
+    assert await store.cancel("default", task_id) == [State.RUNNING]
 
     await lose(store, metrics)
 

@@ -15,7 +15,8 @@ from _taskqueue.domain.task import Outcome
 from _taskqueue.metrics import Metrics
 from _taskqueue.settings import load_settings
 from _taskqueue.store import wire
-from _taskqueue.store.store import Exchange, Store
+from _taskqueue.store.answers import Exchange
+from _taskqueue.store.store import Store
 from _taskqueue.upkeep.scheduler import Scheduler
 from tests.conftest import submission
 

@@ -20,7 +20,8 @@ from _taskqueue.domain.errors import Cancel, Discard, HandlerError, Retry, Taskq
 from _taskqueue.domain.states import State
 from _taskqueue.domain.task import Ending
 from _taskqueue.metrics import Metrics
-from _taskqueue.store.store import Sight, Store
+from _taskqueue.store.answers import Sight
+from _taskqueue.store.store import Store
 from _taskqueue.tasks.context import Context, current
 from _taskqueue.tasks.spec import lifespan, middleware, on_failure, task
 from handlers.images import thumbnail
@@ -439,7 +440,7 @@ async def test_log_lines_are_kept_with_their_attempt(working: Working, store: St
 
         client: Any = store._client
         for number in (1, 2):
-            kept = await client.execute_command("HGET", store._key("logs", "default"), f"{sight.id}:{number}")
+            kept = await client.execute_command("HGET", store.key("logs", "default"), f"{sight.id}:{number}")
             lines = kept.decode().splitlines()
             assert [line.split(" ", 1)[1] for line in lines] == [f"INFO one of {number}", "WARNING two"]
 

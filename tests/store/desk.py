@@ -9,7 +9,8 @@ import anyio
 from _taskqueue.domain.states import State
 from _taskqueue.domain.task import Attempt, Ending, Failure, Outcome
 from _taskqueue.store import wire
-from _taskqueue.store.store import Answer, Exchange, Sight, Store, pack_number
+from _taskqueue.store.answers import Answer, Exchange, Sight, pack_number
+from _taskqueue.store.store import Store
 from tests.conftest import submission
 
 QUEUE = "default"
@@ -45,9 +46,9 @@ class Desk:
         await self.store.open_lease(QUEUE, lease)
         return [claim.id.decode() for claim in (await self.call(limit, lease=lease)).claims]
 
-    async def report(self, verb: str, task_id: str, number: int = 0, first: bytes = b"", second: bytes = b"") -> Answer:
+    async def report(self, verb: str, task_id: str, number: int = 0, first: bytes = b"", second: bytes = b"", fault: str = "") -> Answer:
         """Settle one task with this verb."""
-        return await self.call(reports=[verb, task_id, number, first, second])
+        return await self.call(reports=[verb, task_id, number, first, second, fault])
 
     async def sight(self, task_id: str) -> Sight:
         """All there is about a task that exists."""

@@ -7,7 +7,8 @@ import pytest
 
 from _taskqueue.domain.states import State
 from _taskqueue.domain.task import Attempt, Ending, Outcome
-from _taskqueue.store.store import Exchange, Held, Store, Verdict
+from _taskqueue.store.answers import Exchange, Held, Verdict
+from _taskqueue.store.store import Store
 from tests.store.desk import LEASE, OUTCOME, QUEUE, WAIT_S, Desk
 
 pytestmark = pytest.mark.anyio
@@ -111,17 +112,17 @@ async def test_a_task_asked_to_cancel_ends_instead(desk: Desk) -> None:
 async def test_after_a_pause_of_everybody_nobody_is_called_lost(desk: Desk) -> None:
     await desk.submit()
     await lose(desk)
-    await desk.store._command("test", "HSET", desk.store._key("patrols", QUEUE), "last_ms", 1)
+    await desk.store.command("test", "HSET", desk.store.key("patrols", QUEUE), "last_ms", 1)
 
     assert await desk.store.patrol(QUEUE, 1_000) == []
     assert await desk.store.patrol(QUEUE, 1_000) == []
 
 
 async def test_a_lease_from_a_future_that_never_came_is_cut(desk: Desk) -> None:
-    key = desk.store._key("leases", QUEUE)
-    await desk.store._command("test", "ZADD", key, 10**15, LEASE)
+    key = desk.store.key("leases", QUEUE)
+    await desk.store.command("test", "ZADD", key, 10**15, LEASE)
 
     await desk.store.patrol(QUEUE, LONG_MS)
 
-    assert float(await desk.store._command("test", "ZSCORE", key, LEASE)) < 10**14
+    assert float(await desk.store.command("test", "ZSCORE", key, LEASE)) < 10**14
     await desk.store.release(QUEUE, LEASE, [], close=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from _taskqueue.domain.states import State
-from _taskqueue.store.store import pack_number
+from _taskqueue.store.answers import pack_number
 from tests.store.desk import ATTEMPT, QUEUE, Desk, until
 
 pytestmark = pytest.mark.anyio

@@ -7,7 +7,7 @@ from importlib import resources
 import pytest
 
 from _taskqueue.domain.states import TRANSITIONS
-from _taskqueue.store.keys import GLOBAL_KEYS, QUEUE_KEYS, QueueKeys, global_key
+from _taskqueue.store.keys import GLOBAL_FAMILIES, GLOBAL_KEYS, QUEUE_KEYS, QueueKeys, global_key
 from _taskqueue.store.scripts import load_scripts
 
 SCRIPTS = load_scripts()
@@ -29,7 +29,7 @@ def test_every_script_says_what_it_does_takes_and_gives(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(SCRIPTS))
 def test_every_key_of_a_script_is_in_the_schema(name: str) -> None:
-    assert set(SCRIPTS[name].keys) <= {*QUEUE_KEYS, *GLOBAL_KEYS, "index"}
+    assert set(SCRIPTS[name].keys) <= {*QUEUE_KEYS, *GLOBAL_KEYS, *GLOBAL_FAMILIES, "index"}
 
 
 def test_the_keys_of_a_queue_share_their_slot_and_no_other_key_exists() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from quart.typing import TestClientProtocol
 
-from _taskqueue.client import Client
 from _taskqueue.life import Life, running
 from _taskqueue.metrics import Metrics
+from _taskqueue.producer import Producer
 from _taskqueue.store.store import Store
 from _taskqueue.tasks.discovery import discover
 from _taskqueue.web.app import create_app
@@ -27,7 +27,7 @@ class Api:
     http: TestClientProtocol
     store: Store
     life: Life
-    client: Client
+    client: Producer
 
     async def post(self, path: str, body: object = None, *, raw: bytes | str | None = None, **headers: str) -> Any:
         """POST; gives the response."""
@@ -46,7 +46,7 @@ class Api:
 @pytest.fixture
 async def api(store: Store, metrics: Metrics) -> AsyncIterator[Api]:
     life = Life()
-    client = Client(store, metrics, discover([]), PAYLOAD_BYTES_MAX)
+    client = Producer(store, metrics, discover([]), PAYLOAD_BYTES_MAX)
     health = Health(life)
     health.use(store)
     app = create_app(client, metrics, health, life, {"api"})

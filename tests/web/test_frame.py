@@ -86,7 +86,7 @@ async def test_a_store_that_cannot_is_a_503_that_says_when_to_come_back(
     async def refuse(*args: object, **kwargs: object) -> None:
         raise error
 
-    monkeypatch.setattr(api.store, "_command", refuse)
+    monkeypatch.setattr(api.store, "command", refuse)
 
     for response in (await api.post("/tasks", {"payload": 1}), await api.http.get("/queues")):
         assert (response.status_code, response.headers["Retry-After"]) == (503, retry_after)

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from _taskqueue.domain.states import State
-from _taskqueue.store.store import Exchange
+from _taskqueue.store.answers import Exchange
 from tests.store.desk import ATTEMPT, LEASE, OUTCOME, QUEUE
 from tests.web.conftest import PAYLOAD_BYTES_MAX, Api
 

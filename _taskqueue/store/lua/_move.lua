@@ -1,5 +1,6 @@
 -- Where a waiting task goes. A waiting score is the due time plus priority/16, so that promotion knows the priority;
 -- a pending score is the time it became ready, less the head start of its priority.
+-- keys:  pending, scheduled, retrying, unroutable, expiries
 local function wait_in(index, id, due_ms, priority)
   redis.call('ZADD', index, due_ms + priority / 16, id)
 end
@@ -19,21 +20,24 @@ local function promote(index, limit)
   end
   redis.call('ZREM', index, unpack(ids))
   redis.call('ZADD', pending, unpack(scores))
+  tell('pending', ids)
   return #ids, now - math.floor(tonumber(due[2]))
 end
 
 local function expire(limit)
   local ids = redis.call('ZRANGE', expiries, '-inf', string.format('%.0f', now), 'BYSCORE', 'LIMIT', 0, limit)
+  local gone = {}
   for i = 1, #ids do
     local id = ids[i]
     local left = redis.call('ZREM', pending, id) + redis.call('ZREM', scheduled, id)
       + redis.call('ZREM', retrying, id) + redis.call('ZREM', unroutable, id)
     if left > 0 then
-      redis.call('ZADD', expired, now, id)
+      gone[#gone + 1] = id
     end
   end
   if #ids > 0 then
     redis.call('ZREM', expiries, unpack(ids))
+    finish('expired', gone)
   end
   return #ids
 end

@@ -1,29 +1,22 @@
--- Cancel a task: at once while it waits, by request while it runs.
+-- Cancel tasks: at once while they wait, by request while they run.
 -- moves: scheduled, pending, retrying -> cancelled
--- keys:  leases, records, running, pending, unroutable, scheduled, retrying, succeeded, dead, cancelled, expired, expiries, cancelling
--- args:  id
--- uses:  drain, now
--- gives: the state the task was in, or nil when it is unknown
-for state, index in pairs({pending = pending, scheduled = scheduled, retrying = retrying}) do
-  if redis.call('ZREM', index, id) == 1 then
+-- keys:  leases, expiries, cancelling
+-- args:  ...
+-- rest:  ids
+-- uses:  drain, now, tell, tally, find, fail, finish
+-- gives: per task the state it was in, or '' when it is unknown
+local was, gone = {}, {}
+for i = rest + 1, #ARGV do
+  local id = ARGV[i]
+  local state, seen, index = find(id)
+  was[#was + 1] = state or ''
+  if state == 'running' then
+    redis.call('HSET', cancelling, id, string.match(seen, '^(.-)|'))
+  elseif state and not ends[state] then
+    redis.call('ZREM', index, id)
     redis.call('ZREM', expiries, id)
-    redis.call('ZADD', cancelled, now, id)
-    return state
+    gone[#gone + 1] = id
   end
 end
-if redis.call('ZREM', unroutable, id) == 1 then
-  redis.call('ZREM', expiries, id)
-  redis.call('ZADD', cancelled, now, id)
-  return 'pending'
-end
-local held = redis.call('HGET', running, id)
-if held then
-  redis.call('HSET', cancelling, id, string.match(held, '^(.-)|'))
-  return 'running'
-end
-for state, index in pairs({succeeded = succeeded, dead = dead, cancelled = cancelled, expired = expired}) do
-  if redis.call('ZSCORE', index, id) then
-    return state
-  end
-end
-return false
+finish('cancelled', gone)
+return was

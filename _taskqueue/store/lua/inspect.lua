@@ -1,31 +1,16 @@
 -- Read all there is about one task.
--- keys:  records, running, pending, unroutable, scheduled, retrying, succeeded, dead, cancelled, expired, outcomes, tries, history, progress, cancelling
+-- keys:  records, outcomes, tries, history, progress, cancelling, faults
 -- args:  id, attempts_max:number
--- uses:  now
--- gives: nil when unknown, else {now, record, state, score, claim, tries, outcome, progress, cancel asked, attempts}
+-- uses:  now, find
+-- gives: nil when unknown, else {now, record, state, score, claim, tries, outcome, progress, cancel asked, attempts, fingerprint, in unroutable}
 local record = redis.call('HGET', records, id)
 if not record then
   return false
 end
-local state, score = '', ''
-local claim = redis.call('HGET', running, id)
-if claim then
-  state = 'running'
-else
-  local indexes = {
-    {'pending', pending}, {'pending', unroutable}, {'scheduled', scheduled}, {'retrying', retrying},
-    {'succeeded', succeeded}, {'dead', dead}, {'cancelled', cancelled}, {'expired', expired},
-  }
-  for i = 1, #indexes do
-    local found = redis.call('ZSCORE', indexes[i][2], id)
-    if found then
-      state, score = indexes[i][1], found
-      if indexes[i][2] == unroutable then
-        score = ''
-      end
-      break
-    end
-  end
+local state, score, index = find(id)
+local claim = state == 'running' and score or ''
+if state == 'running' or index == unroutable then
+  score = ''
 end
 local past, attempts = redis.call('HGET', tries, id) or '', {}
 if past ~= '' then
@@ -39,6 +24,7 @@ if past ~= '' then
   end
 end
 return {
-  now, record, state, score, claim or '', past, redis.call('HGET', outcomes, id) or '',
+  now, record, state or '', score or '', claim, past, redis.call('HGET', outcomes, id) or '',
   redis.call('HGET', progress, id) or '', redis.call('HEXISTS', cancelling, id), attempts,
+  redis.call('HGET', faults, id) or '', index == unroutable and 1 or 0,
 }

@@ -1,13 +1,18 @@
--- Make due tasks pending and expire those not started in time.
+-- Make due tasks pending, expire those not started in time, let go of unique keys whose time is up.
 -- moves: scheduled, retrying -> pending; scheduled, pending, retrying -> expired
--- keys:  pending, unroutable, scheduled, retrying, expired, expiries, wake
+-- keys:  pending, scheduled, retrying, uniques, unique_ends
 -- args:  head_start_ms:number, limit:number
--- uses:  now, wake, move
+-- uses:  now, wake, tell, tally, fail, finish, move
 -- gives: {promoted, worst lateness ms, expired, ms to the next due task or -1}
 local first, late = promote(scheduled, limit)
 local second, late_again = promote(retrying, limit)
 local gone = expire(limit)
 if first + second > 0 then
   leave_token()
+end
+local over = redis.call('ZRANGE', unique_ends, '-inf', now, 'BYSCORE', 'LIMIT', 0, limit)
+if #over > 0 then
+  redis.call('ZREM', unique_ends, unpack(over))
+  redis.call('HDEL', uniques, unpack(over))
 end
 return {first + second, math.max(late, late_again), gone, next_due()}

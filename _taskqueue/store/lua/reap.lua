@@ -1,10 +1,10 @@
 -- Take tasks back from a lease that has run out. The first call ends the lease, so its late answers are refused.
 -- Each task is guarded by the claim the caller saw, and the expiry is read again here: a lease renewed meanwhile is left alone.
 -- moves: running -> pending, retrying, dead, cancelled
--- keys:  leases, holdings, running, pending, retrying, dead, cancelled, cancelling, outcomes, tries, history, wake
+-- keys:  leases, holdings, running, pending, retrying, cancelling, outcomes, tries, history
 -- args:  lease, ...
--- rest:  per task: id, claim seen, verdict, number = delay_ms * 16 + priority, history entry, outcome
--- uses:  drain, now, wake, move, held
+-- rest:  per task: id, claim seen, verdict, number = delay_ms * 16 + priority, history entry, outcome, fault
+-- uses:  drain, now, wake, held, tell, tally, fail, finish, move
 -- gives: how many were taken, or -1 when the lease lives
 local expiry = redis.call('ZSCORE', leases, lease)
 if expiry and tonumber(expiry) > now then
@@ -13,8 +13,8 @@ end
 redis.call('ZREM', leases, lease)
 redis.call('HDEL', holdings, lease)
 
-local count = 0
-for i = rest + 1, #ARGV, 6 do
+local count, again, back = 0, {}, {}
+for i = rest + 1, #ARGV, 7 do
   local id, seen, verdict = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   if redis.call('HGET', running, id) == seen then
     local claim = read_claim(seen)
@@ -26,20 +26,27 @@ for i = rest + 1, #ARGV, 6 do
       redis.call('HSET', tries, id, (claim.attempt - 1) .. '|' .. crashes)
     end
     if redis.call('HDEL', cancelling, id) == 1 then
-      redis.call('ZADD', cancelled, now, id)
+      finish('cancelled', {id})
     elseif verdict == 'dead' then
-      redis.call('ZADD', dead, now, id)
       redis.call('HSET', outcomes, id, ARGV[i + 5])
+      mark_failing(id, ARGV[i + 6])
+      finish('dead', {id})
     elseif verdict == 'retry' then
       local number = tonumber(ARGV[i + 3])
       local priority = number % 16
       wait_in(retrying, id, now + (number - priority) / 16, priority)
+      mark_failing(id, ARGV[i + 6])
+      again[#again + 1] = id
     else
       redis.call('ZADD', pending, claim.score, id)
+      back[#back + 1] = id
     end
     count = count + 1
   end
 end
+tally('lost', count)
+tell('retrying', again)
+tell('pending', back)
 if count > 0 then
   leave_token()
 end

@@ -1,23 +1,24 @@
 -- Give running tasks of one lease back to where they stood in their queue, at no cost to them; on request end the lease.
 -- moves: running -> pending, cancelled
--- keys:  leases, holdings, running, pending, cancelled, cancelling, wake
+-- keys:  leases, holdings, running, pending, cancelling
 -- args:  lease, close:number, holding:number, ...
 -- rest:  ids to give back; holding is how many stay with the lease
--- uses:  drain, now, wake, held
+-- uses:  drain, now, wake, held, tell, tally, fail, finish
 -- gives: how many went back, or -1 when the lease is gone
 if not redis.call('ZSCORE', leases, lease) then
   return -1
 end
-local count, mark = 0, lease .. '|'
+local count, mine, back = 0, lease .. '|', {}
 for i = rest + 1, #ARGV do
   local id = ARGV[i]
   local held = redis.call('HGET', running, id)
-  if held and string.sub(held, 1, #mark) == mark then
+  if held and string.sub(held, 1, #mine) == mine then
     redis.call('HDEL', running, id)
     if redis.call('HDEL', cancelling, id) == 1 then
-      redis.call('ZADD', cancelled, now, id)
+      finish('cancelled', {id})
     else
       redis.call('ZADD', pending, read_claim(held).score, id)
+      back[#back + 1] = id
     end
     count = count + 1
   end
@@ -28,6 +29,7 @@ if close == 1 then
 else
   redis.call('HSET', holdings, lease, holding)
 end
+tell('pending', back)
 if count > 0 then
   leave_token()
 end

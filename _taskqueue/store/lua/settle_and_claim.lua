@@ -1,11 +1,11 @@
 -- Settle finished attempts, promote what is due, claim the next: the hot path in one round trip.
 -- Only the holder of the lease settles; a settlement that comes twice is refused the second time and changes nothing.
 -- moves: running -> succeeded, retrying, scheduled, dead, cancelled, pending; scheduled, retrying -> pending; scheduled, pending, retrying -> expired; pending -> running
--- keys:  leases, holdings, running, records, pending, unroutable, scheduled, retrying, succeeded, dead, cancelled, expired, expiries, outcomes, tries, history, progress, logs, checkpoints, cancelling, patrols, wake
+-- keys:  leases, holdings, running, records, pending, unroutable, scheduled, retrying, expiries, outcomes, tries, history, progress, logs, checkpoints, cancelling, patrols, settings
 -- args:  lease, lease_ms:number, head_start_ms:number, limit:number, slots:number, bytes_max:number, succeeded_count:number, ...
--- rest:  succeeded_count times (id, outcome), then per other report: verb, id, number, text, text
--- uses:  drain, now, wake, move, held
--- gives: nil when the lease is gone, else {now, ms to the next due task or -1, tasks held, newest unroutable, worst lateness ms, refused ids, ids to cancel, claimed: id, score, record …, pasts: index, tries, checkpoint …, ids without a record}
+-- rest:  succeeded_count times (id, outcome), then per other report: verb, id, number, text, text, fault
+-- uses:  drain, now, wake, held, tell, tally, fail, finish, move
+-- gives: nil when the lease is gone, else {now, ms to the next due task or -1, tasks held, newest unroutable, worst lateness ms, refused ids, ids to cancel, paused, claimed: id, score, record …, pasts: index, tries, checkpoint …, ids without a record}
 local expiry = redis.call('ZSCORE', leases, lease)
 if not expiry then
   return false
@@ -24,57 +24,67 @@ local function leave(id)
   return asked and redis.call('HDEL', cancelling, id) == 1
 end
 
-local function remember(id, claim, entry)
+local function remember(id, claim, entry, fault)
   redis.call('HSET', tries, id, claim.attempt .. '|' .. claim.crashes)
   redis.call('HSET', history, id .. ':' .. (claim.attempt + claim.crashes), entry)
+  mark_failing(id, fault)
 end
 
+local retried_ids, waiting_ids, progressed = {}, {}, {}
+
 local reports = {
-  retry = function(id, claim, number, entry)
-    remember(id, claim, entry)
+  retry = function(id, claim, number, entry, _, fault)
+    remember(id, claim, entry, fault)
     if leave(id) then
-      redis.call('ZADD', cancelled, now, id)
+      finish('cancelled', {id})
     else
       local priority = number % 16
       wait_in(retrying, id, now + (number - priority) / 16, priority)
+      retried_ids[#retried_ids + 1] = id
     end
   end,
-  dead = function(id, claim, number, entry, outcome)
-    remember(id, claim, entry)
+  dead = function(id, claim, number, entry, outcome, fault)
+    remember(id, claim, entry, fault)
     leave(id)
-    redis.call('ZADD', dead, now, id)
     redis.call('HSET', outcomes, id, outcome)
+    finish('dead', {id})
   end,
   cancel = function(id, claim, number, entry, outcome)
     leave(id)
-    redis.call('ZADD', cancelled, now, id)
     redis.call('HSET', outcomes, id, outcome)
+    finish('cancelled', {id})
   end,
   snooze = function(id, claim, number)
     if leave(id) then
-      redis.call('ZADD', cancelled, now, id)
+      finish('cancelled', {id})
     else
       local priority = number % 16
       wait_in(scheduled, id, now + (number - priority) / 16, priority)
+      waiting_ids[#waiting_ids + 1] = id
     end
   end,
   release = function(id, claim)
     if leave(id) then
-      redis.call('ZADD', cancelled, now, id)
+      finish('cancelled', {id})
     else
       redis.call('ZADD', pending, claim.score, id)
+      waiting_ids[#waiting_ids + 1] = id
       leave_token()
     end
   end,
   hold = function(id, claim)
     if leave(id) then
-      redis.call('ZADD', cancelled, now, id)
+      finish('cancelled', {id})
     else
-      redis.call('ZADD', unroutable, redis.call('HINCRBY', patrols, 'held', 1), id)
+      local number = math.max(now, tonumber(redis.call('HGET', patrols, 'held') or 0) + 1)
+      redis.call('HSET', patrols, 'held', number)
+      redis.call('ZADD', unroutable, number, id)
+      waiting_ids[#waiting_ids + 1] = id
     end
   end,
   progress = function(id, claim, number, text)
     redis.call('HSET', progress, id, text)
+    progressed[#progressed + 1] = id
   end,
   log = function(id, claim, number, text)
     redis.call('HSET', logs, id .. ':' .. (claim.attempt + claim.crashes), text)
@@ -85,11 +95,11 @@ local reports = {
 }
 
 local others = rest + succeeded_count * 2
-for i = others + 1, #ARGV, 5 do
+for i = others + 1, #ARGV, 6 do
   local id = ARGV[i + 1]
   local held = redis.call('HGET', running, id)
   if held and string.sub(held, 1, mine) == mark then
-    reports[ARGV[i]](id, read_claim(held), tonumber(ARGV[i + 2]), ARGV[i + 3], ARGV[i + 4])
+    reports[ARGV[i]](id, read_claim(held), tonumber(ARGV[i + 2]), ARGV[i + 3], ARGV[i + 4], ARGV[i + 5])
   else
     refused[#refused + 1] = id
   end
@@ -101,13 +111,11 @@ if succeeded_count > 0 then
     ids[i] = ARGV[rest + i * 2 - 1]
   end
   local held = redis.call('HMGET', running, unpack(ids))
-  local scores, done, outcome_pairs = {}, {}, {}
+  local done, outcome_pairs = {}, {}
   for i = 1, succeeded_count do
     if held[i] and string.sub(held[i], 1, mine) == mark then
       local n = #done
       done[n + 1] = ids[i]
-      scores[n * 2 + 1] = now
-      scores[n * 2 + 2] = ids[i]
       outcome_pairs[n * 2 + 1] = ids[i]
       outcome_pairs[n * 2 + 2] = ARGV[rest + i * 2]
     else
@@ -116,8 +124,8 @@ if succeeded_count > 0 then
   end
   if #done > 0 then
     redis.call('HDEL', running, unpack(done))
-    redis.call('ZADD', succeeded, unpack(scores))
     redis.call('HSET', outcomes, unpack(outcome_pairs))
+    finish('succeeded', done)
     if asked then
       redis.call('HDEL', cancelling, unpack(done))
     end
@@ -125,13 +133,19 @@ if succeeded_count > 0 then
   end
 end
 
+tally('retried', #retried_ids)
+tell('retrying', retried_ids)
+tell('pending', waiting_ids)
+tell('progress', progressed)
+
 local _, late = promote(scheduled, 500)
 local _, late_again = promote(retrying, 500)
-if expire(1000) == 1000 then
+local paused = redis.call('HEXISTS', settings, 'paused')
+if expire(1000) == 1000 or paused == 1 then
   limit = 0
 end
 
-local claimed, pasts, missing, taken, bytes, chunk = {}, {}, {}, 0, 0, 32
+local claimed, claimed_ids, pasts, missing, taken, bytes, chunk = {}, {}, {}, {}, 0, 0, 32
 local retried = limit > 0 and redis.call('EXISTS', tries) == 1
 local saved = limit > 0 and redis.call('EXISTS', checkpoints) == 1
 while taken < limit and bytes < bytes_max do
@@ -169,6 +183,7 @@ while taken < limit and bytes < bytes_max do
       claimed[at + 3] = body
       bytes = bytes + #body
       taken = taken + 1
+      claimed_ids[taken] = id
     else
       missing[#missing + 1] = id
     end
@@ -178,6 +193,9 @@ while taken < limit and bytes < bytes_max do
   end
   chunk = chunk * 2
 end
+
+tally('claimed', taken)
+tell('running', claimed_ids)
 
 local holding = redis.call('HINCRBY', holdings, lease, taken - left)
 if taken > 0 and redis.call('ZCARD', pending) > 0 then
@@ -193,4 +211,4 @@ if asked then
   end
 end
 local newest = redis.call('ZRANGE', unroutable, -1, -1, 'WITHSCORES')[2]
-return {now, next_due(), holding, tonumber(newest) or 0, math.max(late, late_again), refused, to_cancel, claimed, pasts, missing}
+return {now, next_due(), holding, tonumber(newest) or 0, math.max(late, late_again), refused, to_cancel, paused, claimed, pasts, missing}

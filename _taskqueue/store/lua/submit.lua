@@ -1,31 +1,126 @@
 -- Accept new tasks of one queue: records stored, ids put where they wait.
 -- Ids already known are skipped, so sending the same call again changes nothing. The first write can grow memory,
 -- so at maxmemory the whole call is refused.
--- moves: new -> pending; new -> scheduled
--- keys:  records, pending, scheduled, expiries, wake
--- args:  head_start_ms:number, ...
--- rest:  per task: id, record, terms = priority, or "priority;delay_ms;run_at_ms;expires_in_ms"
--- uses:  now, wake
--- gives: {tasks accepted now, tasks known before}
-local ids, fresh, known = {}, {}, 0
-for i = rest + 1, #ARGV, 3 do
-  ids[#ids + 1] = ARGV[i]
+-- moves: new -> pending, scheduled; scheduled, pending, retrying -> cancelled
+-- keys:  records, expiries, settings, labelled, uniques, unique_of, unique_ends
+-- args:  head_start_ms:number, plain_count:number, ...
+-- rest:  plain_count times id, record, terms = priority, or "priority;delay_ms;run_at_ms;expires_in_ms"; then per other task also: unique key, while, its end in ms or '', on conflict, batch, retain ms or '', labels joined by newlines
+-- uses:  now, wake, tell, tally, find, fail, finish
+-- gives: {tasks accepted now, tasks known before, per task not accepted: id, why = full or duplicate or conflict, id of the holder}
+local ids, at, fresh, known, denied = {}, {}, {}, 0, {}
+local others = rest + plain_count * 3
+for i = rest + 1, others, 3 do
+  ids[#ids + 1], at[#at + 1] = ARGV[i], i
 end
-local before = redis.call('HMGET', records, unpack(ids))
-for i = 1, #ids do
-  if before[i] then
-    known = known + 1
-  else
-    fresh[#fresh + 1] = rest + 1 + (i - 1) * 3
-  end
-end
-if #fresh == 0 then
-  return {0, known}
+for i = others + 1, #ARGV, 10 do
+  ids[#ids + 1], at[#at + 1] = ARGV[i], i
 end
 
-local pairs_, ready, delayed, deadlines = {}, {}, {}, {}
+local function deny(id, why, holder)
+  denied[#denied + 1], denied[#denied + 2], denied[#denied + 3] = id, why, holder
+end
+
+local taken = {}
+local function holder_of(key)
+  if taken[key] then
+    return taken[key], 'new'
+  end
+  local held = redis.call('HGET', uniques, key)
+  if not held then
+    return false
+  end
+  local id, mode = string.match(held, '^(.*)|(.)$')
+  local until_ms = redis.call('ZSCORE', unique_ends, key)
+  if until_ms and tonumber(until_ms) <= now then
+    return false
+  end
+  if mode == 't' then
+    return id, find(id)
+  end
+  local state = find(id)
+  if state and not ends[state] then
+    return id, state
+  end
+  return false
+end
+
+local function replace(holder, state)
+  if redis.call('ZREM', pending, holder) + redis.call('ZREM', scheduled, holder)
+    + redis.call('ZREM', retrying, holder) + redis.call('ZREM', unroutable, holder) == 0 then
+    return false
+  end
+  redis.call('ZREM', expiries, holder)
+  finish('cancelled', {holder})
+  return true
+end
+
+local function take_key(id, key, mode, until_ms, on_conflict)
+  local holder, state = holder_of(key)
+  if holder and not (on_conflict == 'replace' and replace(holder, state)) then
+    deny(id, on_conflict == 'return' and 'duplicate' or 'conflict', holder)
+    return false
+  end
+  taken[key] = id
+  redis.call('HSET', uniques, key, id .. '|' .. (mode == 'ttl' and 't' or 'a'))
+  redis.call('HSET', unique_of, id, key)
+  if until_ms ~= '' then
+    redis.call('ZADD', unique_ends, now + until_ms, key)
+  else
+    redis.call('ZREM', unique_ends, key)
+  end
+  return true
+end
+
+local room = tonumber(redis.call('HGET', settings, 'max_length') or 'inf') or math.huge
+if room ~= math.huge then
+  room = room - redis.call('ZCARD', pending) - redis.call('ZCARD', unroutable)
+    - redis.call('ZCARD', scheduled) - redis.call('ZCARD', retrying)
+end
+
+local before = redis.call('HMGET', records, unpack(ids))
+if #ARGV > others then  -- what takes a key may write what cannot grow memory first
+  redis.call('HSET', records, '', 1)
+  redis.call('HDEL', records, '')
+end
+for i = 1, #ids do
+  local place = at[i]
+  if before[i] then
+    known = known + 1
+  elseif #fresh >= room then
+    deny(ids[i], 'full', '')
+  elseif place <= others or ARGV[place + 3] == ''
+    or take_key(ids[i], ARGV[place + 3], ARGV[place + 4], ARGV[place + 5], ARGV[place + 6]) then
+    fresh[#fresh + 1] = place
+  end
+end
+
+local function keep_labels(id, text)
+  redis.call('HSET', labelled, id, text)
+  for label in string.gmatch(text, '[^\n]+') do
+    redis.call('ZADD', labels, 0, label .. '\0' .. id)
+  end
+end
+
+local function keep_extras(id, place)
+  local batch, retain, text = ARGV[place + 7], ARGV[place + 8], ARGV[place + 9]
+  if batch ~= '' then
+    redis.call('HSET', batch_of, id, batch)
+    redis.call('HINCRBY', batches, batch .. '|total', 1)
+    redis.call('HINCRBY', batches, batch .. '|kept', 1)
+  end
+  if retain ~= '' then
+    redis.call('HSET', retains, id, retain)
+  end
+  if text ~= '' then
+    keep_labels(id, text)
+  end
+end
+
+local pairs_, ready, delayed, deadlines, accepted = {}, {}, {}, {}, {}
 for i = 1, #fresh do
-  local id, record, terms = ARGV[fresh[i]], ARGV[fresh[i] + 1], ARGV[fresh[i] + 2]
+  local place = fresh[i]
+  local id, record, terms = ARGV[place], ARGV[place + 1], ARGV[place + 2]
+  accepted[i] = id
   pairs_[#pairs_ + 1] = id
   pairs_[#pairs_ + 1] = record
   local priority, due = tonumber(terms), now
@@ -45,9 +140,16 @@ for i = 1, #fresh do
     ready[#ready + 1] = string.format('%.0f', now - priority * head_start_ms)
     ready[#ready + 1] = id
   end
+  if place > others then
+    keep_extras(id, place)
+  end
 end
 
-redis.call('HSET', records, unpack(pairs_))
+if #fresh > 0 then
+  redis.call('HSET', records, unpack(pairs_))
+  tally('submitted', #fresh)
+  tell('submitted', accepted)
+end
 if #deadlines > 0 then
   redis.call('ZADD', expiries, unpack(deadlines))
 end
@@ -62,4 +164,4 @@ if #delayed > 0 then
     leave_token()
   end
 end
-return {#fresh, known}
+return {#fresh, known, unpack(denied)}

@@ -17,12 +17,13 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from _taskqueue.domain.errors import StoreError, StoreUnavailable
+from _taskqueue.domain.errors import KeyHeld, QueueFull, Refusal, StoreError, StoreUnavailable
 from _taskqueue.domain.ids import IdMint
 from _taskqueue.domain.states import TERMINAL, State
 from _taskqueue.domain.task import QUEUE_DEFAULT, Submission
 from _taskqueue.metrics import Metrics
-from _taskqueue.store.store import SUBMIT_MAX, Sight, Store
+from _taskqueue.store.answers import Denial, Sight
+from _taskqueue.store.store import SUBMIT_MAX, Store
 from _taskqueue.tasks.binding import encode_json
 from _taskqueue.tasks.discovery import Registry
 from _taskqueue.terms import FieldError, PayloadTooLarge, TermsError, read_submission, unknown_fields
@@ -35,7 +36,11 @@ SUBMIT_S = 0.9
 RETRY_S = 0.05
 LOOK_FIRST_S, LOOK_MAX_S = 0.02, 0.5
 
-log = logging.getLogger("taskqueue.client")
+log = logging.getLogger("taskqueue.producer")
+
+
+Waiting = tuple[str, Submission, asyncio.Future[str]]
+"""A task id, its submission, and the future of who waits for it."""
 
 
 class Lane:
@@ -46,11 +51,11 @@ class Lane:
         self.bytes = 0
         self._store = store
         self._on_stored = on_stored
-        self._waiting: list[tuple[str, Submission, asyncio.Future[None]]] = []
+        self._waiting: list[Waiting] = []
         self._wake = asyncio.Event()
 
-    def add(self, task_id: str, submission: Submission) -> asyncio.Future[None]:
-        """Queue one; the future ends when the store has it, or with StoreError."""
+    def add(self, task_id: str, submission: Submission) -> asyncio.Future[str]:
+        """Queue one; the future gives the id of the task that stands for it, or StoreError or Refusal."""
         stored = asyncio.get_running_loop().create_future()
         self._waiting.append((task_id, submission, stored))
         self.bytes += len(submission.record.payload)
@@ -68,7 +73,7 @@ class Lane:
         finally:
             self._finish(self._waiting, StoreUnavailable("this process is stopping"))
 
-    def _next_batch(self) -> list[tuple[str, Submission, asyncio.Future[None]]]:
+    def _next_batch(self) -> list[Waiting]:
         count, size = 0, 0
         for _, submission, _ in self._waiting[:SUBMIT_MAX]:
             size += len(submission.record.payload)
@@ -78,40 +83,42 @@ class Lane:
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
         return batch
 
-    async def _send(self, batch: list[tuple[str, Submission, asyncio.Future[None]]]) -> None:
-        error: StoreError | None = StoreUnavailable("this process is stopping")
+    async def _send(self, batch: list[Waiting]) -> None:
+        end: dict[str, Denial] | StoreError = StoreUnavailable("this process is stopping")
         try:
-            error = await self._store_it([(task_id, submission) for task_id, submission, _ in batch])
+            end = await self._store_it([(task_id, submission) for task_id, submission, _ in batch])
         finally:
-            self._finish(batch, error)
-        if error is None:
+            self._finish(batch, end)
+        if isinstance(end, dict):
             self._on_stored(self.queue)
 
-    async def _store_it(self, batch: Sequence[tuple[str, Submission]]) -> StoreError | None:
+    async def _store_it(self, batch: Sequence[tuple[str, Submission]]) -> dict[str, Denial] | StoreError:
         """Send until it is stored or the time is up; sending the same ids again changes nothing."""
         error: StoreError = StoreUnavailable("the store did not answer in time")
         with anyio.move_on_after(SUBMIT_S):
             while True:
                 try:
-                    await self._store.submit(self.queue, batch)
+                    return await self._store.submit(self.queue, batch)
                 except StoreUnavailable as passing:
                     error = passing
                     await anyio.sleep(RETRY_S)
                 except StoreError as final:
                     return final
-                else:
-                    return None
         return error
 
-    def _finish(self, batch: list[tuple[str, Submission, asyncio.Future[None]]], error: StoreError | None) -> None:
-        for _, submission, stored in batch:
+    def _finish(self, batch: list[Waiting], end: dict[str, Denial] | StoreError) -> None:
+        for task_id, submission, stored in batch:
             self.bytes -= len(submission.record.payload)
             if stored.done():
                 continue
-            if error is None:
-                stored.set_result(None)
+            if not isinstance(end, dict):
+                stored.set_exception(end)
+            elif (denial := end.get(task_id)) is None:
+                stored.set_result(task_id)
+            elif denial.why == "duplicate":
+                stored.set_result(denial.holder)
             else:
-                stored.set_exception(error)
+                stored.set_exception(QueueFull(self.queue) if denial.why == "full" else KeyHeld(denial.holder))
 
 
 def wall_ms() -> int:
@@ -119,7 +126,7 @@ def wall_ms() -> int:
     return int(time.time() * 1000)
 
 
-class Client:
+class Producer:
     """Producer side of one process.
 
     Args:
@@ -163,37 +170,50 @@ class Client:
         queue = spec.queue if spec is not None else QUEUE_DEFAULT
         return read_submission(fields, payload, is_text, now_ms=self._clock_ms(), queue_default=queue)
 
-    async def submit(self, submission: Submission) -> str:
-        """Accept one task; gives its id when the store has it. Raises StoreError."""
+    async def new_id(self, queue: str) -> str:
+        """A fresh task id for this queue. Raises StoreError."""
+        return self._mint.mint(await self._store.route(queue))
+
+    async def submit(self, submission: Submission, task_id: str = "") -> str:
+        """Accept one task; gives its id when the store has it, or the id of the task that holds its unique key.
+
+        Args:
+            task_id: an id of the queue's that was minted before; submitting it again changes nothing.
+
+        Raises:
+            StoreError: it may have been stored or not.
+            Refusal: it was not.
+        """
         lane = await self._lane(submission.queue)
-        task_id = self._mint.mint(await self._store.route(submission.queue))
+        task_id = task_id or self._mint.mint(await self._store.route(submission.queue))
         stored = lane.add(task_id, submission)
         await asyncio.wait([stored], timeout=SUBMIT_S)
         end = self._end_of(task_id, submission, stored)
-        if isinstance(end, StoreError):
-            raise end
-        return end
+        if isinstance(end, str):
+            return end
+        raise end
 
-    async def submit_many(self, submissions: Sequence[Submission]) -> list[str | StoreError]:
+    async def submit_many(self, submissions: Sequence[Submission], ids: Sequence[str] = ()) -> list[str | StoreError | Refusal]:
         """Accept many; gives for each its id, or why it was not stored."""
-        added: list[tuple[str, Submission, asyncio.Future[None]]] = []
-        for submission in submissions:
+        added: list[Waiting] = []
+        for at, submission in enumerate(submissions):
             lane = await self._lane(submission.queue)
-            task_id = self._mint.mint(await self._store.route(submission.queue))
+            task_id = ids[at] if ids else self._mint.mint(await self._store.route(submission.queue))
             added.append((task_id, submission, lane.add(task_id, submission)))
         if added:
             await asyncio.wait([stored for _, _, stored in added], timeout=SUBMIT_S)
         return [self._end_of(task_id, submission, stored) for task_id, submission, stored in added]
 
-    def _end_of(self, task_id: str, submission: Submission, stored: asyncio.Future[None]) -> str | StoreError:
+    def _end_of(self, task_id: str, submission: Submission, stored: asyncio.Future[str]) -> str | StoreError | Refusal:
         if not stored.done():  # it may still be stored: the outcome is unknown, as with any lost answer
             stored.add_done_callback(lambda late: late.exception())
             return StoreUnavailable("the store did not answer in time")
         error = stored.exception()
-        if isinstance(error, StoreError):
+        if isinstance(error, (StoreError, Refusal)):
             return error
-        self._count(submission)
-        return task_id
+        if stored.result() == task_id:
+            self._count(submission)
+        return stored.result()
 
     def _count(self, submission: Submission) -> None:
         self._metrics.submissions(submission.queue, submission.record.task or self._registry.default).observe(
@@ -257,12 +277,12 @@ class Client:
         queue = await self._store.queue_of(task_id)
         if queue is None:
             return None
-        was = await self._store.cancel(queue, task_id)
+        (was,) = await self._store.cancel(queue, task_id)
         if was is State.RUNNING:
             self.on_news(queue)
         return was
 
     @property
     def store(self) -> Store:
-        """The store behind this client, for reads of queues."""
+        """The store behind this producer, for reads of queues."""
         return self._store

@@ -1,0 +1,167 @@
+"""Calls to Redis: the connection, scripts by their verb, and errors in the product's own words.
+
+Every call raises StoreUnavailable when Redis is out of reach or not ready (the outcome is then unknown) and StoreFull
+when it refuses to grow; other errors of Redis are defects and pass through.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any
+
+from redis.exceptions import NoPermissionError, NoScriptError
+
+from _taskqueue.domain.errors import StoreUnsuitable
+from _taskqueue.metrics import Metrics
+from _taskqueue.store import faults
+from _taskqueue.store.connect import Connector
+from _taskqueue.store.keys import QueueKeys, global_key
+from _taskqueue.store.scripts import Script, load_scripts
+
+VERSION_MIN = (6, 2)
+WORKER_SILENT_MS = 600_000
+"""A worker that did not beat for this long is forgotten."""
+
+
+class Calls:
+    """One namespace of one Redis.
+
+    Args:
+        lease_ms: how long a lease lasts without renewal.
+        head_start_ms: head start of each priority level.
+    """
+
+    def __init__(
+        self, connector: Connector, metrics: Metrics, *, namespace: str, lease_ms: int = 30_000, head_start_ms: int = 60_000
+    ) -> None:
+        self.connector = connector
+        self.namespace = namespace
+        self.lease_ms = lease_ms
+        self.head_start_ms = head_start_ms
+        self._metrics = metrics
+        self._client = connector.client()
+        self._scripts = load_scripts()
+        self._calls: dict[tuple[str, str, str], tuple[Script, list[str]]] = {}
+        self._timers: dict[str, Any] = {}
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    # -- the connection ---------------------------------------------------------------------------------------------
+
+    async def check(self) -> None:
+        """See that the store can be used.
+
+        Raises:
+            StoreUnsuitable: older than 6.2, evicts keys, or refuses what the scripts need.
+            StoreUnavailable: no answer, or still loading.
+        """
+        if self.connector.in_memory:
+            return
+        info = await self.command("check", "INFO")
+        fields = _read_info(info)
+        version = str(fields.get("redis_version", "0"))
+        if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < VERSION_MIN:
+            raise StoreUnsuitable(f"the Redis at {self.connector.shown} is version {version}; 6.2 or newer is needed")
+        policy = fields.get("maxmemory_policy", "noeviction")
+        if policy != "noeviction":
+            raise StoreUnsuitable(
+                f"the Redis at {self.connector.shown} may evict keys (maxmemory-policy {policy}), so tasks could vanish; "
+                "run: redis-cli config set maxmemory-policy noeviction"
+            )
+
+    async def ping(self) -> None:
+        """Prove that the store takes writes (PING alone is fine in a wedged Redis)."""
+        await self.command("ping", "SET", global_key(self.namespace, "alive"), "1", "PX", "10000")
+
+    async def command(self, op: str, *args: Any) -> Any:
+        """One command; ``op`` names it in the metrics."""
+        began = time.perf_counter()
+        try:
+            return await self._client.execute_command(*args)
+        except NoScriptError:
+            raise
+        except NoPermissionError as error:
+            raise StoreUnsuitable(f"the Redis user lacks a permission: {error}") from None
+        except Exception as error:
+            raise self.translated(error) from error
+        finally:
+            timer = self._timers.get(op)
+            if timer is None:
+                timer = self._timers[op] = self._metrics.redis_command_seconds.labels(op)
+            timer.observe(time.perf_counter() - began)
+
+    def translated(self, error: Exception) -> Exception:
+        """The product's own error for one of redis-py; counts it."""
+        self._metrics.redis_errors.labels(faults.kind_of(error)).inc()
+        return faults.translate(error) or error
+
+    async def run(self, verb: str, queue: str, *args: Any, index: str = "") -> Any:
+        """One script, for a queue or (without one) for the whole namespace; ``index`` names its key ``index``."""
+        script, keys = self.bound(verb, queue, index)
+        try:
+            return await self.command(verb, "EVALSHA", script.sha, len(keys), *keys, *args)
+        except NoScriptError:  # first use, or the server was restarted or flushed; EVAL also caches it
+            return await self.command(verb, "EVAL", script.source, len(keys), *keys, *args)
+
+    def bound(self, verb: str, queue: str = "", index: str = "") -> tuple[Script, list[str]]:
+        """A script with its keys, for a queue or (without one) for the whole namespace."""
+        found = self._calls.get((verb, queue, index))
+        if found is None:
+            script = self._scripts[verb]
+            found = script, [self.key(name, queue, index) for name in script.keys]
+            if queue or not index:
+                self._calls[verb, queue, index] = found
+        return found
+
+    def key(self, name: str, queue: str = "", index: str = "") -> str:
+        """The Redis key of this name, of a queue or of none."""
+        if not queue:
+            return global_key(self.namespace, index or name)
+        return QueueKeys(self.namespace, queue).key(index if name == "index" else name)
+
+
+class BeatStore:
+    """What the heartbeat thread does, on a blocking connection of its own."""
+
+    def __init__(self, store: Calls) -> None:
+        self._store = store
+        self._client = store.connector.thread_client()
+
+    def renew(self, queue: str, lease: str) -> bool:
+        """Extend a lease; False when it is gone. Raises StoreError."""
+        return bool(self._run("renew", queue, lease, self._store.lease_ms))
+
+    def beat(self, worker: str, text: bytes) -> str:
+        """Tell everybody that this worker lives; gives what it is told to do, or nothing. Raises StoreError."""
+        order: bytes = self._run("beat", "", worker, text, WORKER_SILENT_MS)
+        return order.decode()
+
+    def announce(self, tasks: Mapping[str, bytes]) -> None:
+        """Tell everybody which tasks this worker knows. Raises StoreError."""
+        self._run("announce", "", WORKER_SILENT_MS, *chain.from_iterable(tasks.items()))
+
+    def _run(self, verb: str, queue: str, *args: Any) -> Any:
+        script, keys = self._store.bound(verb, queue)
+        try:
+            try:
+                return self._client.execute_command("EVALSHA", script.sha, len(keys), *keys, *args)
+            except NoScriptError:
+                return self._client.execute_command("EVAL", script.source, len(keys), *keys, *args)
+        except Exception as error:
+            raise self._store.translated(error) from error
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+
+def _read_info(info: Any) -> dict[str, Any]:
+    if isinstance(info, dict):
+        nested = [value for value in info.values() if isinstance(value, dict)]
+        return nested[0] if nested and "redis_version" in nested[0] else info  # a cluster answers by node
+    lines = (line.partition(":") for line in info.decode().splitlines())
+    return {key: value.strip() for key, _, value in lines}

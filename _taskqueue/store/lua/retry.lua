@@ -1,0 +1,41 @@
+-- Give failed tasks another try now, or start waiting ones ahead of their time; on request with a fresh history.
+-- moves: retrying, dead, cancelled, expired, scheduled -> pending
+-- keys:  outcomes, tries, history, logs
+-- args:  from, reset:number, head_start_ms:number, ...
+-- rest:  per task: id, priority; from lists the states it may come from
+-- uses:  now, wake, tell, tally, find, fail, finish
+-- gives: per task the state it was in, or '' when it is unknown
+local was, moved = {}, {}
+
+local function forget_attempts(id)
+  local used, lost = string.match(redis.call('HGET', tries, id) or '0|0', '^(%d+)|(%d+)$')
+  for number = 1, used + lost do
+    redis.call('HDEL', history, id .. ':' .. number)
+    redis.call('HDEL', logs, id .. ':' .. number)
+  end
+  redis.call('HDEL', tries, id)
+end
+
+for i = rest + 1, #ARGV, 2 do
+  local id = ARGV[i]
+  local state, _, index = find(id)
+  was[#was + 1] = state or ''
+  if state and string.find(from, state, 1, true) then
+    redis.call('ZREM', index, id)
+    if ends[state] then
+      reopen(state, {id})
+      redis.call('HDEL', outcomes, id)
+    end
+    unmark_failing({id})
+    if reset == 1 then
+      forget_attempts(id)
+    end
+    redis.call('ZADD', pending, string.format('%.0f', now - ARGV[i + 1] * head_start_ms), id)
+    moved[#moved + 1] = id
+  end
+end
+if #moved > 0 then
+  leave_token()
+  tell('pending', moved)
+end
+return was
