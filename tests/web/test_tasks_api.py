@@ -189,7 +189,7 @@ async def test_a_finished_task_cannot_be_cancelled(api: Api) -> None:
     task_id = await api.submit()
     await api.store.open_lease(QUEUE, LEASE)
     await api.store.settle_and_claim(QUEUE, LEASE, Exchange(1, 1))
-    await api.store.settle_and_claim(QUEUE, LEASE, Exchange(0, 0, [], ["dead", task_id, 0, ATTEMPT, OUTCOME]))
+    await api.store.settle_and_claim(QUEUE, LEASE, Exchange(0, 0, [], ["dead", task_id, 0, ATTEMPT, OUTCOME, ""]))
 
     response = await api.post(f"/tasks/{task_id}/cancel")
 
