@@ -26,7 +26,7 @@ from _taskqueue.domain.errors import Cancel, Discard, Retry, TaskqueueError, Usa
 from _taskqueue.life import Life, running
 from _taskqueue.logs import set_up_logs
 from _taskqueue.metrics import Metrics
-from _taskqueue.settings import Settings
+from _taskqueue.settings import Loaded
 from _taskqueue.tasks.context import Context, current
 from _taskqueue.tasks.discovery import discover
 from _taskqueue.tasks.spec import lifespan, middleware, on_failure, task
@@ -51,7 +51,7 @@ __all__ = [
 log = logging.getLogger("taskqueue")
 
 
-async def serve(settings: Settings, modules: Sequence[str]) -> int:
+async def serve(loaded: Loaded, modules: Sequence[str]) -> int:
     """Start the chosen roles in one task group; returns the exit status when all have stopped.
 
     Args:
@@ -62,15 +62,17 @@ async def serve(settings: Settings, modules: Sequence[str]) -> int:
     """
     from _taskqueue.opening import open_store
     from _taskqueue.producer import Producer
+    from _taskqueue.upkeep.operator import Operator
     from _taskqueue.upkeep.sampler import Sampler
     from _taskqueue.upkeep.scheduler import Scheduler
-    from _taskqueue.web.app import create_app
     from _taskqueue.web.health import Health
     from _taskqueue.web.scrape import scrape_app
     from _taskqueue.web.server import listen, run_server, serving, url_of
+    from _taskqueue.web.site import open_site
     from _taskqueue.work.worker import Worker
 
-    roles, life, worker = settings.roles, Life(), None
+    settings, life, worker = loaded.settings, Life(), None
+    roles = settings.roles
     metrics, health = Metrics(__version__, roles), Health(life)
     api_socket = listen(settings.host, settings.port, "--port") if "api" in roles else None
     metrics_socket = listen(settings.metrics_host, settings.metrics_port, "--metrics-port")
@@ -91,12 +93,14 @@ async def serve(settings: Settings, modules: Sequence[str]) -> int:
                 await parts.start(Sampler(store, metrics, life.stopping).run)
             if "scheduler" in roles:
                 await parts.start(Scheduler(store, metrics, settings, life.stopping).run)
+                await parts.start(Operator(store, life.stopping).run)
             if "worker" in roles:
                 worker = Worker(store, producer, registry, settings, metrics, life)
                 await parts.start(worker.run)
             if api_socket is not None:
-                app = create_app(producer, metrics, health, life, roles)
-                await parts.start(run_server, app, api_socket, life.stopping.wait)
+                site = await open_site(producer, metrics, health, life, loaded, urls)
+                await parts.start(site.run)
+                await parts.start(run_server, site.app, api_socket, life.stopping.wait)
             life.start()
             log.info("ready: %s", " and ".join([*urls[:-1], f"{urls[-1]}/metrics"]), extra={"event": "process.ready"})
     log.info("stopped", extra={"event": "process.stopped"})
@@ -112,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for warning in loaded.warnings:
             log.warning(warning)
         modules = handler_modules(settings.handlers, loaded.sources["handlers"], Path(__file__).parent, needed="worker" in settings.roles)
-        return anyio.run(serve, settings, modules, backend_options={"use_uvloop": find_spec("uvloop") is not None})
+        return anyio.run(serve, loaded, modules, backend_options={"use_uvloop": find_spec("uvloop") is not None})
     except UsageError as error:
         return complain(error)
     except BaseExceptionGroup as group:

@@ -68,8 +68,8 @@ def read_filter(fields: Iterable[tuple[str, str]]) -> Filter:
     if errors:
         raise TermsError(errors)
     found["meta"] = sorted((key, tuple(values)) for key, values in found.get("meta", {}).items())
-    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
-    return Filter(**fields)
+    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
+    return Filter(**given)
 
 
 def _split_line(text: str) -> list[tuple[str, str]]:

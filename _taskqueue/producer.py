@@ -282,6 +282,10 @@ class Producer:
             self.on_news(queue)
         return was
 
+    def now_ms(self) -> int:
+        """Wall time, as kept with new tasks."""
+        return self._clock_ms()
+
     @property
     def store(self) -> Store:
         """The store behind this producer, for reads of queues."""

@@ -7,6 +7,8 @@ A value comes from the first of: flag, ``TASKQUEUE_*`` variable (or the file tha
 from __future__ import annotations
 
 import difflib
+import hashlib
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +23,22 @@ ENV_PREFIX = "TASKQUEUE_"
 CONFIG_FILE = "taskqueue.toml"
 SHARED_STORE_DEFAULT = "redis://localhost:6379/0"
 WEIGHT_MAX = 1_000
+RATE_MAX = 1_000_000
+TOKEN_SCOPES = ("read", "submit", "operate", "admin")
+SECRET_CHARS_MIN = 16
+_TOKEN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 ROLES = ("all", "api", "worker", "scheduler")
 STRICT_HEAD_START_MS = 10**13
 """A head start no waiting time can make up for (300 years), yet exact in a double for all ten priorities."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTerms:
+    """A token: its name, what it may do, and the SHA-256 of its secret, which is kept nowhere else."""
+
+    name: str
+    scopes: tuple[str, ...]
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +76,11 @@ class Settings:
     log_level: str
     log_format: str
     log_tasks: str
+    tokens: tuple[TokenTerms, ...]
+    rate_limit_s: float
+    """requests a second for each token or address; 0: no limit"""
+    allowed_hosts: frozenset[str]
+    strict_tasks: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +197,45 @@ def _head_start(text: str) -> int:
     return int(_duration("0s", "30d")(text) * 1000)
 
 
+def parse_tokens(text: str) -> tuple[TokenTerms, ...]:
+    """``name:scope[+scope]:secret`` divided by commas or lines. Raises ValueError, which never holds a secret."""
+    found: list[TokenTerms] = []
+    for part in filter(None, (part.strip() for part in text.replace("\n", ",").split(","))):
+        name, _, rest = part.partition(":")
+        scopes, _, secret = rest.partition(":")
+        if not _TOKEN_NAME.fullmatch(name):
+            raise ValueError(f"token {len(found) + 1} must read name:scope:secret, its name 1 to 64 letters, digits, _ . -")
+        strange = set(scopes.split("+")) - set(TOKEN_SCOPES)
+        if strange:
+            raise ValueError(f"token {name!r}: the scope must be of {', '.join(TOKEN_SCOPES)}, several with +")
+        if len(secret) < SECRET_CHARS_MIN:
+            raise ValueError(f"token {name!r}: the secret must have at least {SECRET_CHARS_MIN} characters")
+        found.append(token_terms(name, tuple(scopes.split("+")), secret))
+    if len({token.name for token in found}) != len(found):
+        raise ValueError("each token needs a name of its own")
+    return tuple(found)
+
+
+def token_terms(name: str, scopes: tuple[str, ...], secret: str) -> TokenTerms:
+    """A token, its secret hashed."""
+    return TokenTerms(name, scopes, hashlib.sha256(secret.encode()).hexdigest())
+
+
+def _rate(text: str) -> float:
+    number = text.strip().removesuffix("/s")
+    if not number.isascii() or not number.isdigit() or not 0 <= int(number) <= RATE_MAX:
+        raise ValueError(f"{text!r} is not a whole number of requests a second up to {RATE_MAX}")
+    return float(number)
+
+
+def _hosts(text: str) -> frozenset[str]:
+    return frozenset(part.strip().lower() for part in text.split(",") if part.strip())
+
+
+def _switch(text: str) -> bool:
+    return _one_of("on", "off")(text) == "on"
+
+
 def _text(text: str) -> str:
     return text
 
@@ -210,6 +269,10 @@ OPTIONS: tuple[Option, ...] = (
     Option("log-level", "info", _one_of("debug", "info", "warning", "error"), "debug, info, warning, error", "log_level"),
     Option("log-format", "auto", _one_of("auto", "json", "console"), "auto (console on a terminal), json, console", "log_format"),
     Option("log-tasks", "finish", _one_of("errors", "finish", "all"), "log errors, finish (each end), all (starts too)", "log_tasks"),
+    Option("tokens", "", parse_tokens, "who may use the API: name:scope:secret, …; scopes read, submit, operate, admin", "tokens"),
+    Option("rate-limit", "0", _rate, "requests a second for each token or address; 0 sets no limit", "rate_limit_s"),
+    Option("allowed-hosts", "", _hosts, "names this server may be called by, besides addresses and localhost", "allowed_hosts"),
+    Option("strict-tasks", "off", _switch, "on refuses tasks that no live worker knows", "strict_tasks"),
 )  # fmt: skip
 
 
@@ -233,6 +296,28 @@ def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str], config: 
     values["metrics_host"] = values["metrics_host"] or values["host"]
     values["redis_url"] = _store_url(values)
     return Loaded(Settings(**values), sources, tuple(_unknown_variables(environ)))
+
+
+def show_settings(settings: Settings) -> dict[str, Any]:
+    """Every setting by its name, without secrets: of tokens only names and scopes, of URLs no credentials."""
+    shown: dict[str, Any] = {}
+    for option in OPTIONS:
+        value = getattr(settings, option.field)
+        if option.name == "tokens":
+            value = [f"{token.name}:{'+'.join(token.scopes)}" for token in settings.tokens]
+        elif option.name == "redis-url":
+            value = _without_credentials(value) if value else None
+        elif isinstance(value, frozenset):
+            value = sorted(value)
+        elif isinstance(value, Path):
+            value = str(value)
+        shown[option.name] = value
+    return shown
+
+
+def _without_credentials(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
 
 
 def _store_url(values: Mapping[str, Any]) -> str | None:

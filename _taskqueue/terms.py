@@ -33,6 +33,7 @@ TIME_MAX_MS = 253_402_300_799_999
 """The end of the year 9999; what is later, by its offset, counts as this."""
 TAGS_MAX, TAG_CHARS_MAX = 10, 64
 UNIQUE_CHARS_MAX = 255
+UNIQUE_TTL_MS = 3_600_000
 BATCH_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 META_KEY = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
@@ -223,9 +224,8 @@ def _unique(value: Any) -> Unique:
     if on_conflict not in ("return", "reject", "replace"):
         raise ValueError("on_conflict must be return, reject or replace")
     ttl = value.get("ttl")
-    if mode == "ttl" and ttl is None:
-        raise ValueError('while "ttl" needs a ttl')
-    return Unique(key, None if ttl is None else _positive_ms(ttl), mode, on_conflict)
+    ttl_ms = None if ttl is None else _positive_ms(ttl)
+    return Unique(key, UNIQUE_TTL_MS if mode == "ttl" and ttl_ms is None else ttl_ms, mode, on_conflict)
 
 
 def _batch(value: Any) -> str:

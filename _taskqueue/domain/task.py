@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -103,6 +104,22 @@ class Failure(msgspec.Struct, array_like=True, frozen=True):
     type: str
     message: str
     traceback: str = ""
+
+
+class TaskInfo(msgspec.Struct, frozen=True):
+    """What a worker tells about a task it knows."""
+
+    name: str
+    doc: str
+    queue: str
+    where: str
+    timeout_s: float
+    max_attempts: int
+    parameters: tuple[str, ...]
+    schema: dict[str, Any]
+    """JSON Schema of the payloads it takes; empty when any will do"""
+    redact: bool | tuple[str, ...] = False
+    """fields of the payload that nobody may see; True for all of it"""
 
 
 class FailureSample(msgspec.Struct, frozen=True):

@@ -125,10 +125,16 @@ class Count:
         """Tasks ended a second over the last minute or so: this minute's, and the rest from the one before."""
         return _recent_rate(self.ended_recently, self.now_ms)
 
+    def latency_s(self, head_start_ms: int) -> float:
+        """Age of the next pending task in seconds; 0 when none is pending."""
+        if self.next_score is None or self.next_record is None:
+            return 0.0
+        return max(0.0, (self.now_ms - self.next_score - self.next_record.priority * head_start_ms) / 1000)
+
     @property
     def backlog(self) -> int:
         """Tasks that a free slot could start now."""
-        return self.states["pending"]
+        return self.states["pending"] - self.unroutable
 
 
 def _recent_rate(recent: tuple[int, int, int], now_ms: int) -> float:

@@ -73,6 +73,14 @@ class Calls:
                 "run: redis-cli config set maxmemory-policy noeviction"
             )
 
+    async def memory_share(self) -> float:
+        """How much of its memory limit the store uses, from 0 to 1; 0 when it has none."""
+        if self.connector.in_memory:
+            return 0.0
+        fields = _read_info(await self.command("memory", "INFO", "memory"))
+        limit = int(fields.get("maxmemory", 0))
+        return int(fields.get("used_memory", 0)) / limit if limit else 0.0
+
     async def ping(self) -> None:
         """Prove that the store takes writes (PING alone is fine in a wedged Redis)."""
         await self.command("ping", "SET", global_key(self.namespace, "alive"), "1", "PX", "10000")
@@ -161,7 +169,8 @@ class BeatStore:
 
 def _read_info(info: Any) -> dict[str, Any]:
     if isinstance(info, dict):
-        nested = [value for value in info.values() if isinstance(value, dict)]
-        return nested[0] if nested and "redis_version" in nested[0] else info  # a cluster answers by node
+        if "redis_version" in info or "used_memory" in info:
+            return info
+        return next((value for value in info.values() if isinstance(value, dict)), info)  # a cluster answers by node
     lines = (line.partition(":") for line in info.decode().splitlines())
     return {key: value.strip() for key, _, value in lines}

@@ -179,6 +179,11 @@ class Store(Calls):
             args += (task_id, record.created_ms - record.priority * self.head_start_ms)
         return int(await self.run("adopt", queue, *args))
 
+    async def place(self, queue: str, task_id: str) -> int | None:
+        """How many pending tasks are ahead of this one; None when it is not pending or held."""
+        found = await self.command("place", "ZRANK", self.key("pending", queue), task_id)
+        return None if found is None else int(found)
+
     # -- acting -----------------------------------------------------------------------------------------------------
 
     async def retry(

@@ -47,6 +47,8 @@ class Signature:
     parameters: tuple[Parameter, ...]
     context: str | None
     bind: Bind
+    schema: dict[str, Any]
+    """JSON Schema of the payloads that bind; empty when any does"""
 
     def __str__(self) -> str:
         return ", ".join(f"{one.name}: {getattr(one.type, '__name__', one.type)}" for one in self.parameters)
@@ -120,7 +122,7 @@ def read_signature(function: Callable[..., Any], where: str) -> Signature:
             context = one.name
         else:
             parameters.append(Parameter(one.name, kind, one.default))
-    return Signature(tuple(parameters), context, _binder(tuple(parameters), where))
+    return Signature(tuple(parameters), context, _binder(tuple(parameters), where), _schema_of(tuple(parameters)))
 
 
 def _binder(parameters: tuple[Parameter, ...], where: str) -> Bind:
@@ -132,6 +134,39 @@ def _binder(parameters: tuple[Parameter, ...], where: str) -> Bind:
         return _bind_one(parameters[0])
     except (TypeError, ValueError) as error:
         raise HandlerError(f"{where}: {error}") from None
+
+
+def _schema_of(parameters: tuple[Parameter, ...]) -> dict[str, Any]:
+    """Never narrower than what binds; empty where the types have no schema."""
+    try:
+        if len(parameters) == 1:
+            return _schema_of_one(parameters[0])
+        schema: dict[str, Any] = _loosened(msgspec.json.schema(_object_type(parameters))) if parameters else {}
+    except (TypeError, ValueError, AttributeError):
+        return {}
+    return schema
+
+
+def _schema_of_one(only: Parameter) -> dict[str, Any]:
+    if only.type in (str, bytes, Any):
+        return {}
+    if hasattr(only.type, "model_json_schema"):
+        return dict(only.type.model_json_schema())
+    kinds = [only.type] if _is_object(only.type) else [only.type, _object_type((only,))]
+    alternatives, parts = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
+    schema: dict[str, Any] = _loosened({"anyOf": list(alternatives), "$defs": parts})
+    return schema
+
+
+def _loosened(schema: Any) -> Any:
+    """Decimals may be numbers too, which msgspec's own schema leaves out."""
+    if isinstance(schema, list):
+        return [_loosened(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("format") == "decimal":
+        return {**schema, "type": ["string", "number"]}
+    return {key: _loosened(value) for key, value in schema.items()}
 
 
 def _bind_one(only: Parameter) -> Bind:
@@ -197,11 +232,15 @@ def _bind_object(parameters: tuple[Parameter, ...]) -> Bind:
 
 
 def _object_decoder(parameters: tuple[Parameter, ...]) -> Callable[[bytes], Any]:
+    return msgspec.json.Decoder(_object_type(parameters)).decode
+
+
+def _object_type(parameters: tuple[Parameter, ...]) -> Any:
     fields: list[Any] = [
         (one.name, one.type) if one.required else (one.name, one.type | msgspec.UnsetType, msgspec.UNSET)
         for one in sorted(parameters, key=lambda one: not one.required)
     ]
-    return msgspec.json.Decoder(msgspec.defstruct("Payload", fields, forbid_unknown_fields=True)).decode
+    return msgspec.defstruct("Payload", fields, forbid_unknown_fields=True)
 
 
 def _is_object(kind: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
@@ -13,7 +13,15 @@ import msgspec
 from _taskqueue.domain.backoff import Backoff
 from _taskqueue.domain.durations import parse_duration
 from _taskqueue.domain.errors import HandlerError, TaskqueueError
-from _taskqueue.domain.task import MAX_ATTEMPTS_MAX, QUEUE_DEFAULT, QUEUE_NAME, TASK_NAME
+from _taskqueue.domain.task import (
+    MAX_ATTEMPTS_DEFAULT,
+    MAX_ATTEMPTS_MAX,
+    QUEUE_DEFAULT,
+    QUEUE_NAME,
+    TASK_NAME,
+    TIMEOUT_DEFAULT_S,
+    TaskInfo,
+)
 from _taskqueue.tasks.binding import Signature, read_signature
 from _taskqueue.tasks.context import Context
 
@@ -33,6 +41,9 @@ class Submitter(Protocol):
 current_submitter: ContextVar[Submitter] = ContextVar("taskqueue_submitter")
 
 
+DOC_CHARS_MAX = 200
+
+
 @dataclass(frozen=True, slots=True)
 class TaskSpec(Generic[Call, Payload, Result]):
     """A declared task. Calling it calls the plain function."""
@@ -48,6 +59,7 @@ class TaskSpec(Generic[Call, Payload, Result]):
     retry_on: Errors
     no_retry_on: Errors
     on_dead: Callable[..., Any] | None
+    redact: bool | tuple[str, ...]
     submit_options: Mapping[str, Any]
 
     def __call__(self, *args: Call.args, **kwargs: Call.kwargs) -> Result:
@@ -75,6 +87,20 @@ class TaskSpec(Generic[Call, Payload, Result]):
         """Where the function stands, for messages."""
         code = inspect.unwrap(self.function).__code__
         return f"{code.co_filename}:{code.co_firstlineno}"
+
+    def describe(self) -> TaskInfo:
+        """What others may know of this task: no code, only what a submission needs."""
+        return TaskInfo(
+            name=self.name,
+            doc=(inspect.getdoc(self.function) or "").partition("\n")[0][:DOC_CHARS_MAX],
+            queue=self.queue,
+            where=self.where,
+            timeout_s=self.timeout_s or TIMEOUT_DEFAULT_S,
+            max_attempts=self.max_attempts or MAX_ATTEMPTS_DEFAULT,
+            parameters=tuple(one.name for one in self.signature.parameters),
+            schema=self.signature.schema,
+            redact=self.redact,
+        )
 
     def retries(self, error: BaseException) -> bool:
         """Whether this error is worth another attempt, by ``retry_on`` and ``no_retry_on``."""
@@ -108,6 +134,7 @@ def task(
     threads: bool = False,
     process: bool = False,
     on_dead: Callable[..., Any] | None = None,
+    redact: bool | Sequence[str] = False,
 ) -> Declare: ...
 def task(function: Any = None, /, **policy: Any) -> Any:
     """Declare a function as a task: bare, or with its policy.
@@ -123,6 +150,7 @@ def task(function: Any = None, /, **policy: Any) -> Any:
         threads: run in a thread; plain functions always do.
         process: run in a process of its own, which is killed on timeout or cancellation.
         on_dead: called with (context, error) when the task goes dead.
+        redact: names of payload fields that nobody sees through the API, or True for the whole payload.
 
     Raises:
         HandlerError: a policy that cannot hold; names the function.
@@ -150,7 +178,7 @@ class Declare:
 
 def _declare(function: Callable[..., Any], policy: Mapping[str, Any]) -> TaskSpec[Any, Any, Any]:
     where = f"task {getattr(function, '__qualname__', function)!s}"
-    known = {"name", "queue", "timeout", "max_attempts", "backoff", "retry_on", "no_retry_on", "threads", "process", "on_dead"}
+    known = {"name", "queue", "timeout", "max_attempts", "backoff", "retry_on", "no_retry_on", "threads", "process", "on_dead", "redact"}
     for option in policy:
         if option not in known:
             raise HandlerError(f"{where}: unknown option {option!r}; choose from {', '.join(sorted(known))}")
@@ -167,6 +195,7 @@ def _declare(function: Callable[..., Any], policy: Mapping[str, Any]) -> TaskSpe
         retry_on=_errors(policy.get("retry_on", ()), "retry_on", where),
         no_retry_on=_errors(policy.get("no_retry_on", ()), "no_retry_on", where),
         on_dead=policy.get("on_dead"),
+        redact=_redact(policy.get("redact", False), where),
         submit_options={},
     )
 
@@ -175,6 +204,14 @@ def _checked(text: str, shape: Any, what: str, where: str) -> str:
     if not isinstance(text, str) or not shape.fullmatch(text):
         raise HandlerError(f"{where}: {text!r} is no {what}; it must match {shape.pattern}")
     return text
+
+
+def _redact(value: Any, where: str) -> bool | tuple[str, ...]:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) or not all(isinstance(name, str) and name for name in value):
+        raise HandlerError(f"{where}: redact takes True or a list of field names")
+    return tuple(value)
 
 
 def _where(function: Callable[..., Any], policy: Mapping[str, Any], signature: Signature, where: str) -> Where:

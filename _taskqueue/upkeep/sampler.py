@@ -13,14 +13,6 @@ from _taskqueue.store.store import Store
 SAMPLE_S = 5.0
 
 
-def latency_s(count: Count, head_start_ms: int) -> float:
-    """Age of the next pending task in seconds; 0 when none is pending."""
-    if count.next_score is None or count.next_record is None:
-        return 0.0
-    ready_ms = count.next_score + count.next_record.priority * head_start_ms
-    return max(0.0, (count.now_ms - ready_ms) / 1000)
-
-
 class Sampler:
     """Keeps the queue gauges fresh."""
 
@@ -52,6 +44,6 @@ class Sampler:
     def _show(self, label: str, count: Count) -> None:
         for state, number in count.states.items():
             self._metrics.queue_tasks.labels(label, state).set(number)
-        self._metrics.queue_latency_seconds.labels(label).set(latency_s(count, self._store.head_start_ms))
+        self._metrics.queue_latency_seconds.labels(label).set(count.latency_s(self._store.head_start_ms))
         self._metrics.queue_workers.labels(label).set(count.workers)
         self._metrics.unroutable_tasks.labels(label).set(count.unroutable)

@@ -19,6 +19,7 @@ from _taskqueue.upkeep.retention import Retention
 TICK_BESIDE_WORKER_S = 5.0
 """Workers promote with every call of theirs, so beside one the scheduler is only the safety net."""
 TICK_S = 1.0
+TRIM_S = 60.0
 
 log = logging.getLogger("taskqueue.scheduler")
 
@@ -38,6 +39,7 @@ class Scheduler:
         self._tick_s = min(longest, settings.lease_s / 6)
         self._reaper = Reaper(store, metrics, max_crashes=settings.max_crashes, pause_ms=max(1000, round(self._tick_s * 3000 * 1.5)))
         self._retention = Retention(store, metrics, settings)
+        self._trimmed_at = -TRIM_S
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Tick until the process stops."""
@@ -56,11 +58,15 @@ class Scheduler:
 
     async def tick(self) -> None:
         """One round over all queues. Raises StoreError."""
-        state = self._retention.next_state()
+        state, now = self._retention.next_state(), anyio.current_time()
         for queue in await self._store.queues(max_age_s=self._tick_s / 2):
             await self._promote(queue)
             await self._reaper.reap(queue)
             await self._retention.prune(queue, state)
+            if now - self._trimmed_at > TRIM_S:
+                await self._store.trim(queue)
+        if now - self._trimmed_at > TRIM_S:
+            self._trimmed_at = now
 
     async def _promote(self, queue: str) -> None:
         while True:

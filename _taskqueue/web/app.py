@@ -6,41 +6,51 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from quart import Quart, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from _taskqueue.domain.errors import StoreError
-from _taskqueue.life import Life
 from _taskqueue.metrics import Metrics
-from _taskqueue.producer import Producer
-from _taskqueue.web.health import Health, health_blueprint
+from _taskqueue.web.access import SECURITY_HEADERS, Access
+from _taskqueue.web.audit import Audit
+from _taskqueue.web.connection import Connection, StreamRequest
 from _taskqueue.web.problems import Problem, from_http, from_store
-from _taskqueue.web.queues import queues_blueprint
-from _taskqueue.web.tasks import tasks_blueprint
+from _taskqueue.web.routing import Mounted, Route, mount
 
 BODY_BYTES_MAX = 64 * 1024 * 1024
-"""The largest body of any endpoint (a full batch); single tasks have a lower limit of their own."""
+"""The largest body of any endpoint that is not streamed (a full batch); single tasks have a lower limit of their own."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 log = logging.getLogger("taskqueue.http")
 
 
-def create_app(producer: Producer, metrics: Metrics, health: Health, life: Life, roles: Iterable[str]) -> Quart:
+def create_app(resources: Iterable[object], access: Access, audit: Audit, metrics: Metrics, mounted: Mounted) -> Quart:
     """The API as an ASGI application."""
     app = Quart("taskqueue", static_folder=None)
+    app.request_class = StreamRequest
+    app.asgi_http_class = Connection
     app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES_MAX
-    for blueprint in (
-        tasks_blueprint(producer, metrics, life.stopping),
-        queues_blueprint(producer.store),
-        health_blueprint(health, roles),
-    ):
-        app.register_blueprint(blueprint)
-        app.register_blueprint(blueprint, url_prefix="/v1", name=f"v1_{blueprint.name}")
+    app.url_map.strict_slashes = True
     _add_errors(app)
-    _add_headers(app, metrics)
-    app.before_request(_refuse_cross_site)
+    _add_frame(app, metrics)
+
+    async def gate(found: Route) -> None:
+        g.route = found
+        _refuse_cross_site()
+        _refuse_large()
+        await access.check(found)
+
+    @app.after_request
+    async def note(response: Response) -> Response:
+        found: Route | None = g.get("route")
+        if found is not None and "caller" in g:
+            await audit.note(found, response)
+        return response
+
+    mount(app, resources, gate, mounted)
     return app
 
 
@@ -65,35 +75,41 @@ def _add_errors(app: Quart) -> None:
     app.register_error_handler(Exception, defect)
 
 
-async def _refuse_cross_site() -> Response | None:
+def _refuse_cross_site() -> None:
     """Bodies are read as JSON whatever their content type, so a foreign page could post a form here: refuse what a
     browser marks as coming from another site. Tools that send neither header pass.
     """
     if request.method in ("GET", "HEAD", "OPTIONS"):
-        return None
+        return
     site = request.headers.get("Sec-Fetch-Site")
     origin = request.headers.get("Origin")
     foreign = site not in {"same-origin", "none"} if site else origin is not None and origin.partition("://")[2] != request.host
     if foreign:
-        return Problem(403, "cross_site_request", "a page of another site may not do this").response()
-    return None
+        raise Problem(403, "cross_site_request", "a page of another site may not do this")
 
 
-def _add_headers(app: Quart, metrics: Metrics) -> None:
-    children: dict[tuple[str, str, int], Callable[[float], None]] = {}
+def _refuse_large() -> None:
+    length = request.content_length or 0
+    if length > BODY_BYTES_MAX and not request.is_streamed:  # type: ignore[attr-defined]  # a StreamRequest
+        raise Problem(413, "payload_too_large", f"the body has {length} bytes, more than {BODY_BYTES_MAX}")
+
+
+def _add_frame(app: Quart, metrics: Metrics) -> None:
+    observers: dict[tuple[str, str, int], Callable[[float], None]] = {}
 
     async def begin() -> None:
         g.began = time.perf_counter()
 
     async def finish(response: Response) -> Response:
+        _add_headers(response.headers, SECURITY_HEADERS)
         response.headers["X-Request-Id"] = _request_id()
         response.headers["API-Version"] = "1"
-        response.headers["Cache-Control"] = "no-store"
-        route = request.url_rule.rule.removeprefix("/v1") if request.url_rule else "_unknown"
-        key = request.method if request.method in _METHODS else "_other", route, response.status_code // 100
-        observe = children.get(key)
+        response.headers.setdefault("Cache-Control", "no-store")
+        found: Route | None = g.get("route")
+        key = request.method if request.method in _METHODS else "_other", found.path if found else "_unknown", response.status_code // 100
+        observe = observers.get(key)
         if observe is None:
-            observe = children[key] = metrics.http_seconds.labels(key[0], key[1], f"{key[2]}xx").observe
+            observe = observers[key] = metrics.http_seconds.labels(key[0], key[1], f"{key[2]}xx").observe
         observe(time.perf_counter() - g.get("began", time.perf_counter()))
         return response
 
@@ -101,7 +117,9 @@ def _add_headers(app: Quart, metrics: Metrics) -> None:
     app.after_request(finish)
 
 
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+def _add_headers(headers: object, more: Mapping[str, str]) -> None:
+    for name, value in more.items():
+        headers.setdefault(name, value)  # type: ignore[attr-defined]  # werkzeug's Headers
 
 
 def _request_id() -> str:

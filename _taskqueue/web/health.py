@@ -12,13 +12,15 @@ from collections.abc import Iterable
 from typing import Any
 
 import anyio
-from quart import Blueprint, Response
+import msgspec
+from quart import Response
 
 from _taskqueue import __version__
 from _taskqueue.domain.errors import StoreError, StoreUnsuitable
 from _taskqueue.life import Life
 from _taskqueue.store.store import Store
 from _taskqueue.web.problems import json_response
+from _taskqueue.web.routing import Scope, route
 
 STORE_ANSWER_S = 2.0
 CACHED_S = 1.0
@@ -68,23 +70,46 @@ class Health:
         return well
 
 
-def health_blueprint(health: Health, roles: Iterable[str]) -> Blueprint:
-    """The routes of this resource."""
-    routes = Blueprint("health", __name__)
-    about = {"version": __version__, "python": platform.python_version(), "roles": sorted(roles)}
+class HealthView(msgspec.Struct):
+    """Whether the process lives, or is ready."""
 
-    @routes.get("/livez")
-    async def livez() -> Response:
-        status, document = health.live()
+    status: str
+    checks: dict[str, bool] = {}
+
+
+class VersionView(msgspec.Struct):
+    """What runs here."""
+
+    version: str
+    python: str
+    roles: list[str]
+
+
+class HealthApi:
+    """The probes on the port of the API."""
+
+    def __init__(self, health: Health, roles: Iterable[str]) -> None:
+        self._health = health
+        self._about = VersionView(__version__, platform.python_version(), sorted(roles))
+
+    @route("GET", "/livez", scope=Scope.NONE, answers={200: HealthView, 503: HealthView})
+    async def livez(self) -> Response:
+        """Whether the process is not wedged; never asks the store."""
+        status, document = self._health.live()
         return json_response(document, status)
 
-    @routes.get("/readyz")
-    async def readyz() -> Response:
-        status, document = await health.ready()
+    @route("GET", "/readyz", scope=Scope.NONE, answers={200: HealthView, 503: HealthView})
+    async def readyz(self) -> Response:
+        """Whether the process can work: started, not stopping, the store takes writes."""
+        status, document = await self._health.ready()
         return json_response(document, status)
 
-    @routes.get("/version")
-    async def version() -> Response:
-        return json_response(about)
+    @route("GET", "/healthz", scope=Scope.NONE, answers={200: HealthView, 503: HealthView})
+    async def healthz(self) -> Response:
+        """The same as /readyz."""
+        return await self.readyz()
 
-    return routes
+    @route("GET", "/version", scope=Scope.NONE, answers={200: VersionView})
+    async def version(self) -> Response:
+        """What runs here."""
+        return json_response(self._about)

@@ -1,212 +1,215 @@
-"""``/tasks``: submit, read, cancel."""
+"""``/tasks``: list and read."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-from urllib.parse import quote
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
 
 import anyio
 import msgspec
-from quart import Blueprint, Response, request
+from quart import Response, request
 
-from _taskqueue.domain.durations import parse_duration
-from _taskqueue.domain.errors import Refusal, StoreError
-from _taskqueue.domain.states import State
-from _taskqueue.domain.task import Submission
-from _taskqueue.metrics import Metrics
+from _taskqueue.domain.errors import StoreError
+from _taskqueue.domain.states import TERMINAL, State
+from _taskqueue.filters import META, Filter, is_filter, read_filter
 from _taskqueue.producer import Producer
 from _taskqueue.store.answers import Sight
-from _taskqueue.terms import READERS, TermsError, unknown_fields
-from _taskqueue.web.problems import ANSWER_S, Problem, from_refusal, from_store, from_terms, in_time, json_response
-from _taskqueue.web.shapes import show_task
+from _taskqueue.store.browse import Browse
+from _taskqueue.terms import TermsError
+from _taskqueue.web.catalog import Catalog
+from _taskqueue.web.cursors import Cursors
+from _taskqueue.web.explain import Explanation, explain
+from _taskqueue.web.problems import ANSWER_S, Problem, from_terms, in_time, json_response
+from _taskqueue.web.reading import Duration, read_states, read_wait
+from _taskqueue.web.routing import Media, Scope, route
+from _taskqueue.web.shapes import AttemptView, TaskDetail, TaskPage, show_attempt, show_detail, show_task
 
-BATCH_MAX = 1_000
-IGNORED_CHARS_MAX = 1_000
-WAIT_MAX_S = 60.0
-ESCAPING = 6
-"""JSON may write one byte of payload as six: \\u0041."""
-OTHER_FIELDS_BYTES = 65_536
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-_read_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_read_text = msgspec.json.Decoder(str).decode
-
-
-class BatchBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of ``POST /tasks/batch``."""
-
-    tasks: list[msgspec.Raw]
+LIST_S = 3.0
+"""A list over many queues may take longer than one call to the store."""
+FOLLOW_S, FOLLOW_MAX_S = 0.5, 3600.0
+ABSENT_RETRY_S = 1
 
 
-def tasks_blueprint(producer: Producer, metrics: Metrics, stopping: anyio.Event) -> Blueprint:
-    """The routes of this resource."""
-    routes = Blueprint("tasks", __name__)
-    api = TasksApi(producer, metrics, stopping)
-    routes.post("/tasks")(api.submit)
-    routes.post("/tasks/batch")(api.submit_batch)
-    routes.get("/tasks/<task_id>")(api.read)
-    routes.post("/tasks/<task_id>/cancel")(api.cancel)
-    return routes
+class ListQuery(msgspec.Struct):
+    """Query of ``GET /tasks``; commas mean or, different filters mean and."""
+
+    state: str | None = None
+    queue: str | None = None
+    task: str | None = None
+    tag: str | None = None
+    error: str | None = None
+    fingerprint: str | None = None
+    worker: str | None = None
+    batch_id: str | None = None
+    created_after: str | None = None
+    created_before: str | None = None
+    q: str | None = None
+    order: Literal["asc", "desc"] = "desc"
+    limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 50
+    cursor: str | None = None
+
+
+class ReadQuery(msgspec.Struct):
+    """Query of ``GET /tasks/{id}``."""
+
+    wait: Duration | None = None
+    wait_for: str = ""
+    fields: str = ""
+
+
+class ResultQuery(msgspec.Struct):
+    """Query of ``GET /tasks/{id}/result``."""
+
+    wait: Duration | None = None
+
+
+class LogQuery(msgspec.Struct):
+    """Query of ``GET /tasks/{id}/logs``."""
+
+    attempt: Annotated[int, msgspec.Meta(ge=1, le=100_000)] | None = None
+    follow: Literal["0", "1"] = "0"
+
+
+class AttemptPage(msgspec.Struct):
+    """The attempts that ended, oldest first."""
+
+    items: list[AttemptView]
 
 
 class TasksApi:
-    """The views: each parses, calls the producer, renders."""
+    """Reading tasks."""
 
-    def __init__(self, producer: Producer, metrics: Metrics, stopping: anyio.Event) -> None:
-        self._producer, self._metrics, self._stopping = producer, metrics, stopping
-        self._body_bytes_max = producer.payload_bytes_max * ESCAPING + OTHER_FIELDS_BYTES
+    def __init__(self, producer: Producer, browse: Browse, catalog: Catalog, cursors: Cursors, stopping: anyio.Event) -> None:
+        self._producer, self._browse, self._catalog, self._cursors, self._stopping = producer, browse, catalog, cursors, stopping
 
-    async def submit(self) -> Response:
-        """``POST /tasks``: accept one task; 202, the body exactly ``{"task_id": …}``."""
-        wait_s = _wait_s()
-        body = await _body()
-        if len(body) > self._body_bytes_max:
-            raise self._rejected(Problem(413, "payload_too_large", f"the body has {len(body)} bytes, more than {self._body_bytes_max}"))
-        try:
-            submission, ignored = self._read(body, strict="strict" in request.args)
-        except TermsError as error:
-            raise self._rejected(from_terms(error)) from None
-        except Problem as problem:
-            raise self._rejected(problem) from None
-        try:
-            task_id = await self._producer.submit(submission)
-        except (StoreError, Refusal) as error:
-            raise self._rejected(from_refusal(error)) from None
-        headers = {"Location": f"/tasks/{task_id}"}
-        if ignored:
-            headers["X-Ignored-Fields"] = quote(", ".join(ignored), safe=", ")[:IGNORED_CHARS_MAX]
-        if wait_s is None and "return=representation" not in request.headers.get("Prefer", ""):
-            return json_response({"task_id": task_id}, 202, headers)
-        return json_response(show_task(await self._wait(task_id, wait_s or 0.0, frozenset())), 202, headers)
+    @route("GET", "/tasks", scope=Scope.READ, query=ListQuery, open_query=(META,), answers={200: TaskPage}, problems=(400, 422))
+    async def list_tasks(self, query: ListQuery) -> Response:
+        """Tasks by state, queue, name, tag, error, …, the latest first."""
+        wanted, descending = filter_of_request(), query.order == "desc"
+        after = self._cursors.read(query.cursor, wanted, descending)
+        await self._catalog.tasks()
+        with in_time(LIST_S):
+            page = await self._browse.page(wanted, descending=descending, limit=query.limit, after=after)
+        items = [show_task(self._masked(sight)) for sight in page.sights]
+        return json_response(TaskPage(items, self._cursors.write(wanted, descending, page.next), page.scanned, page.complete))
 
-    async def submit_batch(self) -> Response:
-        """``POST /tasks/batch``: up to 1,000 tasks; each item gets its own result, in order."""
-        items = _read_batch(await _body())
-        accepted: list[Submission] = []
-        results: list[dict[str, Any] | None] = []
-        for item in items:
-            try:
-                submission, _ = self._read(item, strict=True)
-            except (TermsError, Problem) as error:
-                problem = from_terms(error) if isinstance(error, TermsError) else error
-                results.append({"error": self._rejected(problem).document()})
-            else:
-                accepted.append(submission)
-                results.append(None)
-        stored = iter(await self._store_all(accepted))
-        filled = [next(stored) if result is None else result for result in results]
-        count = sum("task_id" in result for result in filled)
-        return json_response({"accepted": count, "rejected": len(filled) - count, "results": filled}, 202 if count or not items else 422)
+    @route(
+        "GET", "/tasks/<task_id>", scope=Scope.READ, contract=True, query=ReadQuery, answers={200: TaskDetail}, problems=(404, 422)
+    )  # fmt: skip
+    async def read(self, task_id: str, query: ReadQuery) -> Response:
+        """One task; ?wait= holds until it ended (or ?wait_for= a state), at most 60 s, and answers with what it is then."""
+        states = read_states("wait_for", query.wait_for)
+        sight = await self._wait(task_id, read_wait(query.wait) or 0.0, states)
+        await self._catalog.tasks()
+        return json_response(show_detail(self._masked(sight), payload="payload" in query.fields.split(",")))
 
-    async def read(self, task_id: str) -> Response:
-        """``GET /tasks/{id}``: the task; ``?wait=`` holds until it ended (or ``?wait_for=`` a state), at most 60 s."""
-        wait_s = _wait_s() or 0.0
-        return json_response(show_task(await self._wait(task_id, wait_s, _wait_for())))
+    @route(
+        "GET", "/tasks/<task_id>/result", scope=Scope.READ, contract=True, query=ResultQuery,
+        answers={200: Any, 202: Any}, problems=(404, 409, 410, 422),
+    )  # fmt: skip
+    async def result(self, task_id: str, query: ResultQuery) -> Response:
+        """The result alone, as JSON; 202 while there is none yet."""
+        sight = await self._wait(task_id, read_wait(query.wait) or 0.0, frozenset())
+        if sight.state is State.SUCCEEDED:
+            kept = sight.outcome.result if sight.outcome else None
+            return json_response(None if kept is None else msgspec.Raw(kept))
+        if sight.state is State.EXPIRED:
+            raise Problem(410, "expired", "the task was not started in time; it has no result", state=sight.state.value)
+        if sight.state in TERMINAL:
+            error = show_task(sight).error
+            detail = f"the task is {sight.state.value} and has no result"
+            raise Problem(409, "invalid_state", detail, state=sight.state.value, error=error)
+        return json_response({"state": sight.state.value}, 202, {"Retry-After": str(ABSENT_RETRY_S)})
 
-    async def cancel(self, task_id: str) -> Response:
-        """``POST /tasks/{id}/cancel``: at once while it waits (200), by request while it runs (202)."""
+    @route("GET", "/tasks/<task_id>/attempts", scope=Scope.READ, answers={200: AttemptPage}, problems=(404,))
+    async def attempts(self, task_id: str) -> Response:
+        """The attempts that ended, with their errors and tracebacks, the last fifty."""
+        sight = await self._look(task_id)
+        return json_response(AttemptPage([show_attempt(one) for one in sight.attempts]))
+
+    @route(
+        "GET", "/tasks/<task_id>/logs", scope=Scope.READ, query=LogQuery,
+        answers={200: Media("text/plain", "what the handler logged")}, problems=(404, 422),
+    )  # fmt: skip
+    async def logs(self, task_id: str, query: LogQuery) -> Response:
+        """What one attempt logged (the latest by default); ?follow=1 goes on until the attempt ends."""
+        sight = await self._look(task_id)
+        number = query.attempt or number_of(sight)
+        if query.follow == "0":
+            with in_time():
+                return _text(await self._browse.log(sight.queue, task_id, number))
+        response = _text(self._follow(sight.queue, task_id, number))
+        response.timeout = None
+        return response
+
+    @route("GET", "/tasks/<task_id>/explain", scope=Scope.READ, answers={200: Explanation}, problems=(404,))
+    async def explain(self, task_id: str) -> Response:
+        """Why the task is where it is: its place in the queue, what holds it, when it should start."""
+        sight = await self._look(task_id)
+        tasks = await self._catalog.tasks()
         with in_time():
-            was = await self._producer.cancel(task_id)
-            sight = await self._producer.look(task_id) if was else None
-            if was is None or sight is None:
-                raise _unknown(task_id)
-            if was in (State.SUCCEEDED, State.DEAD, State.EXPIRED):
-                allowed = ["scheduled", "pending", "running", "retrying"]
-                raise Problem(
-                    409, "invalid_state", f"the task is {was.value} already and cannot be cancelled", state=was.value, allowed=allowed
-                )
-            return json_response(show_task(sight), 202 if sight.state is State.RUNNING else 200)
+            count = await self._producer.store.count(sight.queue)
+            place = await self._producer.store.place(sight.queue, task_id) if sight.state is State.PENDING else None
+            return json_response(explain(sight, count, place, tasks, self._producer.default_task))
 
     # -- steps ------------------------------------------------------------------------------------------------------
 
-    def _read(self, body: bytes | msgspec.Raw, *, strict: bool) -> tuple[Submission, list[str]]:
-        """A submission and the names of ignored fields. Raises TermsError, Problem."""
-        try:
-            fields = _read_object(body)
-        except msgspec.ValidationError:
-            raise Problem(400, "invalid_json", 'the body must be a JSON object, such as {"payload": "hello"}') from None
-        except UNREADABLE as error:
-            raise Problem(400, "invalid_json", f"the body is not JSON: {error}") from None
-        raw = fields.pop("payload", None)
-        if raw is None:
-            missing = [{"pointer": "/payload", "code": "missing_field", "detail": "is required"}]
-            raise Problem(422, "invalid_field", "payload: is required; any JSON value will do", errors=missing)
-        ignored = unknown_fields(fields)
-        if ignored and strict:
-            raise TermsError(ignored)
-        try:
-            payload, is_text = _read_payload(bytes(raw))
-            plain = {name: msgspec.json.decode(value) for name, value in fields.items() if name in READERS}
-        except UNREADABLE as error:
-            raise Problem(400, "invalid_json", f"the body is not JSON: {error}") from None
-        return self._producer.read(plain, payload, is_text), [one.field for one in ignored]
+    def _masked(self, sight: Sight) -> Sight:
+        return self._catalog.mask(sight, self._producer.default_task)
 
-    async def _store_all(self, accepted: Sequence[Submission]) -> list[dict[str, Any]]:
-        try:
-            ends = await self._producer.submit_many(accepted)
-        except StoreError as error:
-            raise self._rejected(from_store(error)) from None
-        return [{"task_id": end} if isinstance(end, str) else {"error": self._rejected(from_refusal(end)).document()} for end in ends]
+    async def _look(self, task_id: str) -> Sight:
+        return await self._wait(task_id, 0.0, frozenset())
 
     async def _wait(self, task_id: str, wait_s: float, states: frozenset[State]) -> Sight:
         with in_time(wait_s + ANSWER_S):
             sight = await self._producer.wait(task_id, states, wait_s, self._stopping)
             if sight is None:
-                raise _unknown(task_id)
+                raise unknown_task(task_id)
             return sight
 
-    def _rejected(self, problem: Problem) -> Problem:
-        self._metrics.rejected.labels(problem.code).inc()
-        return problem
+    async def _follow(self, queue: str, task_id: str, number: int) -> AsyncIterator[bytes]:
+        sent, give_up = 0, anyio.current_time() + FOLLOW_MAX_S
+        while True:
+            try:
+                sight = await self._producer.look(task_id)
+                text = await self._browse.log(queue, task_id, number)
+            except StoreError:
+                sight, text = None, ""
+            else:
+                if len(text) > sent:
+                    yield text[sent:].encode()
+                    sent = len(text)
+                if sight is None or sight.state in TERMINAL or number_of(sight) > number:
+                    return
+            if self._stopping.is_set() or anyio.current_time() > give_up:
+                return
+            with anyio.move_on_after(FOLLOW_S):
+                await self._stopping.wait()
 
 
-def _read_payload(raw: bytes) -> tuple[bytes, bool]:
-    """A JSON string's own characters, or the JSON of anything else as it was sent."""
-    if raw.startswith(b'"'):
-        return _read_text(raw).encode(), True
-    raw.decode()  # what is no UTF-8 is no JSON either
-    return raw, False
+def number_of(sight: Sight) -> int:
+    """Which attempt is the latest, crashes included."""
+    if sight.held:
+        return sight.held.attempt + sight.held.crashes
+    if sight.outcome:
+        return sight.outcome.attempt + sight.crashes
+    return max(1, sight.failed_attempts + sight.crashes)
 
 
-def _read_batch(body: bytes) -> list[msgspec.Raw]:
+def filter_of_request() -> Filter:
+    """The filters in the query. Raises Problem."""
+    fields = [(name, text) for name, text in request.args.items(multi=True) if name == "q" or is_filter(name)]
     try:
-        items = msgspec.json.decode(body, type=BatchBody).tasks
-    except UNREADABLE as error:
-        raise Problem(400, "invalid_json", f'the body must be {{"tasks": [{{"payload": …}}, …]}}: {error}') from None
-    if len(items) > BATCH_MAX:
-        raise Problem(422, "invalid_field", f"tasks: has {len(items)} items, more than {BATCH_MAX}; send several batches")
-    return items
+        return read_filter(fields)
+    except TermsError as error:
+        raise from_terms(error) from None
 
 
-def _unknown(task_id: str) -> Problem:
+def unknown_task(task_id: str) -> Problem:
+    """404 for a task."""
     return Problem(404, "not_found", f"there is no task {task_id[:64]!r}; it may have been forgotten after its retention")
 
 
-def _wait_s() -> float | None:
-    """How long the caller wants to wait, from ``?wait=`` or ``Prefer: wait=`` (RFC 7240), at most WAIT_MAX_S."""
-    text = request.args.get("wait")
-    if text is None:
-        for part in request.headers.get("Prefer", "").split(","):
-            name, _, value = part.strip().partition("=")
-            if name == "wait":
-                text = value
-    if text is None:
-        return None
-    try:
-        return min(parse_duration(text), WAIT_MAX_S)
-    except ValueError as error:
-        raise Problem(422, "invalid_field", f"wait: {error}") from None
-
-
-def _wait_for() -> frozenset[State]:
-    names = request.args.get("wait_for", "")
-    try:
-        return frozenset(State(name) for name in names.split(",") if name)
-    except ValueError:
-        raise Problem(422, "invalid_field", f"wait_for: must be of {', '.join(State)}") from None
-
-
-async def _body() -> bytes:
-    body: bytes = await request.get_data()  # type: ignore[assignment]  # as_text is False
-    return body
+def _text(body: Any) -> Response:
+    headers = {"X-Content-Type-Options": "nosniff"}
+    return Response(body, 200, headers, content_type="text/plain; charset=utf-8")

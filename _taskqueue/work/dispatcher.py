@@ -45,6 +45,8 @@ class Dispatcher:
         self.lines: dict[str, Line] = {}
         self.draining = False
         """claim no more; go on settling"""
+        self.quiet = False
+        """as long as somebody wants it so, claim no more"""
         self.closing = False
         """settle what is known, give the rest back, end"""
         self._store, self._pool, self._registry, self._metrics = store, pool, registry, metrics
@@ -56,7 +58,7 @@ class Dispatcher:
 
     def room_for(self, line: Line) -> int:
         """How many tasks a line may hold more: its share of the free slots, by weight among the hungry."""
-        if self.draining:
+        if self.draining or self.quiet:
             return 0
         others = [one for one in self.lines.values() if one is not line]
         free = self._pool.free - sum(one.asking for one in others) + line.prefetch
@@ -115,6 +117,13 @@ class Dispatcher:
         elif not self._queues:
             self._news.set()
 
+    def hush(self, quiet: bool) -> None:
+        """Claim no more, or go on."""
+        self.quiet = quiet
+        if quiet:
+            self.give_back_unstarted()
+        self._poke_all()
+
     def drain(self) -> None:
         """Claim no more."""
         self.draining = True
@@ -131,7 +140,7 @@ class Dispatcher:
         for line in self.lines.values():
             line.poke()
 
-    async def give_back_unstarted(self) -> int:
+    def give_back_unstarted(self) -> int:
         """Return the claims no slot has taken; gives how many."""
         back: dict[str, list[Claim]] = {}
         for claim in self._pool.take_back(lambda claim: True):

@@ -44,6 +44,7 @@ from _taskqueue.work.verdict import Judgement, ResultUnfit, judge, max_attempts_
 
 WATCH_S = 0.05
 """How often deadlines are looked at: a timer for each task would cost ten times as much."""
+LOGS_S = 1.0
 HOOK_S = 10.0
 PROGRESS_S = 0.1
 HELD_NAMES_MAX = 1_000
@@ -69,6 +70,7 @@ class Run:
         "execution",
         "line",
         "lines",
+        "lines_kept",
         "reported_at",
         "scope",
         "spec",
@@ -83,6 +85,7 @@ class Run:
         self.scope: anyio.CancelScope | None = None
         self.cause = ""
         self.lines: list[str] | None = None
+        self.lines_kept = 0
         self.reported_at = 0.0
         self.context = Context(claim, self)
 
@@ -190,11 +193,22 @@ class Execution:
 
     async def watch(self) -> None:
         """Stop attempts that are past their deadline, until cancelled."""
+        logs_kept_at = 0.0
         while True:
             await anyio.sleep(WATCH_S)
             now = time.monotonic()
             for run in [run for run, deadline in self.runs.items() if deadline < now]:
                 run.stop("timeout")
+            if now - logs_kept_at > LOGS_S:
+                logs_kept_at = now
+                for run in self.runs:
+                    self._keep_log_so_far(run)
+
+    def _keep_log_so_far(self, run: Run) -> None:
+        """So that a log can be followed while its task runs."""
+        if run.lines is not None and len(run.lines) > run.lines_kept and not run.cause:
+            run.lines_kept = len(run.lines)
+            run.line.keep_log(run.claim.id, "\n".join(run.lines).encode(errors="replace"), wake=True)
 
     def _hold(self, claim: Claim, line: Line) -> None:
         name = claim.record.task

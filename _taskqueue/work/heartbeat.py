@@ -12,7 +12,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from _taskqueue.domain.errors import StoreError, StoreUnsuitable
 from _taskqueue.metrics import Metrics
@@ -21,6 +22,7 @@ from _taskqueue.store.store import Store
 from _taskqueue.work.line import Line
 
 LOOK_S = 0.5
+ANNOUNCE_S = 60.0
 LAG_WORTH_A_WORD_S = 1.0
 STACK_FRAMES = 6
 
@@ -33,6 +35,8 @@ class Heartbeat:
     Args:
         lines: gives the lines whose leases to renew.
         describe: gives the JSON that tells others about this worker.
+        tasks: the tasks it knows, name to JSON, told now and then.
+        obey: called on the event loop with what this worker is told to do.
         lease_s: length of a lease; it is renewed after a sixth of it.
         stall_limit_s: how long the loop may be blocked before its tasks are given up.
     """
@@ -44,11 +48,15 @@ class Heartbeat:
         worker: str,
         lines: Callable[[], Iterable[Line]],
         describe: Callable[[], bytes],
+        tasks: Mapping[str, bytes],
+        obey: Callable[[str], None],
         *,
         lease_s: float,
         stall_limit_s: float,
     ) -> None:
         self._store, self._metrics, self._worker, self._lines, self._describe = store, metrics, worker, lines, describe
+        self._tasks, self._obey = tasks, obey
+        self._announced_at = -ANNOUNCE_S
         self._every_s = lease_s / 6
         self._stall_limit_s = stall_limit_s
         self._loop = asyncio.get_running_loop()
@@ -93,7 +101,11 @@ class Heartbeat:
                 quiet_s = self._loop.time() - line.called_at
                 if line.lease and quiet_s >= self._every_s and not beats.renew(line.queue, line.lease):
                     self._call_loop(line.poke)
-            beats.beat(self._worker, self._describe())
+            if order := beats.beat(self._worker, self._describe()):
+                self._call_loop(partial(self._obey, order))
+            if time.monotonic() - self._announced_at >= ANNOUNCE_S:
+                beats.announce(self._tasks)
+                self._announced_at = time.monotonic()
         except (StoreError, StoreUnsuitable) as error:
             log.debug("no heartbeat: %s", error)
 

@@ -124,9 +124,11 @@ class Line:
         self._settled.append(task_id)
         self._wake.set()
 
-    def keep_log(self, task_id: bytes, text: bytes) -> None:
+    def keep_log(self, task_id: bytes, text: bytes, *, wake: bool = False) -> None:
         """Keep an attempt's log with it. Must come before the settlement."""
         self._reports += ("log", task_id, 0, text, b"", "")
+        if wake:
+            self._wake.set()
 
     def progress(self, task_id: bytes, packed: bytes, *, wake: bool) -> None:
         """Report progress; the last word wins, and goes with the next call. Callable from any thread."""
@@ -286,6 +288,8 @@ class Line:
             self._metrics.schedule_lag_seconds.observe(answer.late_ms / 1000)
         for task_id in answer.missing:
             log.error("task %s was pending but its record is gone; nothing to run", task_id.decode())
+        if answer.paused:
+            self.give_back(self._pool.take_back(lambda claim: claim.queue == self.queue))
         if self._crew.draining:
             self.give_back(claims)
         else:

@@ -10,12 +10,14 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import anyio
 import msgspec
 from anyio.abc import TaskStatus
 
+from _taskqueue import __version__
 from _taskqueue.domain.errors import HandlerError, StoreError, StoreUnsuitable
 from _taskqueue.domain.task import Claim
 from _taskqueue.life import Life
@@ -72,10 +74,11 @@ class Worker:
         self._pool = Pool(settings.concurrency, self._execute)
         self.dispatcher = Dispatcher(store, self._pool, registry, metrics, settings.queues, self._new_lease, random)
         self.heartbeat = Heartbeat(
-            store, metrics, self.name, self.dispatcher.lines.values, self._describe,
+            store, metrics, self.name, self.dispatcher.lines.values, self._describe, self._announcements(), self._obey,
             lease_s=settings.lease_s, stall_limit_s=settings.stall_limit_s,
         )  # fmt: skip
         self._started_at = time.time()
+        self._quiet = False
         metrics.know_tasks(registry.tasks)
         for spec in registry.tasks.values():
             metrics.meters(spec.queue, spec.name)
@@ -136,7 +139,7 @@ class Worker:
 
     async def _drain(self, lines_ended: anyio.Event) -> None:
         self.dispatcher.drain()
-        back = await self.dispatcher.give_back_unstarted()
+        back = self.dispatcher.give_back_unstarted()
         if self.busy:
             log.info(
                 "draining: %d tasks run on for up to %g s", self.busy, self._settings.drain_timeout_s, extra={"event": "worker.draining"}
@@ -177,10 +180,25 @@ class Worker:
             self._metrics.busy_slots.labels("thread").set(threads)
             await anyio.sleep(GAUGES_S)
 
+    def _announcements(self) -> dict[str, bytes]:
+        return {name: msgspec.json.encode(spec.describe()) for name, spec in self._registry.tasks.items()}
+
+    def _obey(self, order: str) -> None:
+        """What somebody told this worker through the store."""
+        log.info("told to %s", order, extra={"event": "worker.ordered"})
+        if order == "stop":
+            self._life.stop()
+        elif order in ("quiet", "resume"):
+            self._quiet = order == "quiet"
+            self.dispatcher.hush(self._quiet)
+
     def _describe(self) -> bytes:
         return msgspec.json.encode(
             {
                 "worker": self.name,
+                "version": __version__,
+                "quiet": self._quiet,
+                "memory_bytes": _memory_bytes(),
                 "queues": sorted(self.dispatcher.lines),
                 "tasks": sorted(self._registry.tasks),
                 "slots": self._settings.concurrency,
@@ -189,3 +207,11 @@ class Worker:
                 "started_at": self._started_at,
             }
         )
+
+
+def _memory_bytes() -> int:
+    """Resident memory of this process; 0 where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0

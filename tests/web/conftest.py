@@ -12,10 +12,11 @@ from quart.typing import TestClientProtocol
 from _taskqueue.life import Life, running
 from _taskqueue.metrics import Metrics
 from _taskqueue.producer import Producer
+from _taskqueue.settings import load_settings
 from _taskqueue.store.store import Store
 from _taskqueue.tasks.discovery import discover
-from _taskqueue.web.app import create_app
 from _taskqueue.web.health import Health
+from _taskqueue.web.site import open_site
 
 PAYLOAD_BYTES_MAX = 1_000
 
@@ -49,7 +50,8 @@ async def api(store: Store, metrics: Metrics) -> AsyncIterator[Api]:
     client = Producer(store, metrics, discover([]), PAYLOAD_BYTES_MAX)
     health = Health(life)
     health.use(store)
-    app = create_app(client, metrics, health, life, {"api"})
-    async with running(client.run):
+    site = await open_site(client, metrics, health, life, load_settings({"role": "api", "redis-url": "memory://"}, {}), [])
+    async with running(client.run), running(site.run):
         life.start()
-        yield Api(app.test_client(), store, life, client)
+        yield Api(site.quart.test_client(), store, life, client)
+        life.stop()

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
     [
         ("GET", "/nothing", 404, "not_found"),
         ("DELETE", "/tasks", 405, "method_not_allowed"),
-        ("GET", "/tasks", 405, "method_not_allowed"),
+        ("PUT", "/tasks", 405, "method_not_allowed"),
         ("POST", "/queues", 405, "method_not_allowed"),
     ],
 )

@@ -1,0 +1,245 @@
+"""Who may do what: tokens with scopes, the generated token, the session of the browser, limits of rate.
+
+Decision: bound to loopback and without tokens everything is open. Bound beyond it without tokens, submitting and reading
+one task by its id stay open (the contract has no credentials); the rest needs the token made at the first start. With
+tokens configured their scopes apply to all.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import ipaddress
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+
+from quart import Request, g, request
+
+from _taskqueue.settings import TokenTerms
+from _taskqueue.web.problems import Problem
+from _taskqueue.web.routing import Route, Scope
+
+COOKIE = "taskqueue_session"
+SESSION_S = 7 * 24 * 3600
+PEERS_MAX = 10_000
+LOGINS_MAX, LOGINS_S = 10, 60.0
+"""Failed credentials a minute that one address may send."""
+
+_IMPLIED: dict[Scope, frozenset[Scope]] = {
+    Scope.READ: frozenset({Scope.READ}),
+    Scope.SUBMIT: frozenset({Scope.SUBMIT}),
+    Scope.OPERATE: frozenset({Scope.READ, Scope.SUBMIT, Scope.OPERATE}),
+    Scope.ADMIN: frozenset({Scope.READ, Scope.SUBMIT, Scope.OPERATE, Scope.ADMIN}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sends a request."""
+
+    name: str
+    scopes: frozenset[Scope]
+
+
+ANYBODY = Caller("anybody", _IMPLIED[Scope.ADMIN])
+NOBODY = Caller("nobody", frozenset())
+
+
+class Bucket:
+    """Tokens that refill with time, one bucket per key; the least recently seen key is forgotten first."""
+
+    def __init__(self, per_second: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate, self._burst, self._clock = per_second, burst, clock
+        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, key: str) -> float:
+        """Take one; gives 0, or the seconds until there is one again."""
+        now = self._clock()
+        level, at = self._levels.pop(key, (self._burst, now))
+        level = min(self._burst, level + (now - at) * self._rate)
+        wait_s = 0.0 if level >= 1 else (1 - level) / self._rate
+        self._levels[key] = (level if wait_s else level - 1, now)
+        if len(self._levels) > PEERS_MAX:
+            self._levels.popitem(last=False)
+        return wait_s
+
+
+class Access:
+    """Checks each request.
+
+    Args:
+        tokens: the configured ones, and the generated one.
+        guarded: a token is needed for all but the contract, though none was configured.
+        rate_s: requests a second for each token or address; 0 sets no limit.
+        hosts: names that may stand in the Host header besides addresses and localhost; None takes any.
+        secret: signs the sessions of browsers; the same in every replica.
+    """
+
+    def __init__(self, tokens: Sequence[TokenTerms], *, guarded: bool, rate_s: float, hosts: frozenset[str] | None, secret: bytes) -> None:
+        self._tokens, self._guarded, self._hosts, self._secret = tokens, guarded, hosts, secret
+        self._rates = Bucket(rate_s, max(1.0, rate_s)) if rate_s else None
+        self._failures = Bucket(LOGINS_MAX / LOGINS_S, LOGINS_MAX)
+
+    @property
+    def open(self) -> bool:
+        """Nobody needs a token for anything."""
+        return not self._tokens
+
+    async def check(self, found: Route) -> None:
+        """Let the request pass, or raise Problem; ``g.caller`` says who it is."""
+        self._check_host()
+        g.caller = caller = self._identify()
+        self._check_rate(caller)
+        if found.scope is Scope.NONE or found.scope in caller.scopes or (found.contract and self._contract_is_open(caller)):
+            return
+        if caller is NOBODY:
+            problem = Problem(401, "unauthorized", "this needs a token: send Authorization: Bearer <token>")
+            problem.headers["WWW-Authenticate"] = 'Bearer realm="taskqueue"'
+            raise problem
+        raise Problem(403, "forbidden", f"the token {caller.name!r} has no scope {found.scope.value!r}", scope=found.scope.value)
+
+    def _contract_is_open(self, caller: Caller) -> bool:
+        return self._guarded or Scope.SUBMIT in caller.scopes
+
+    def _identify(self) -> Caller:
+        given = credentials_of(request)
+        if given is not None:
+            if self.open:
+                return ANYBODY
+            return self._by_secret(given)
+        if self.open:
+            return ANYBODY
+        cookie = request.cookies.get(COOKIE)
+        return self._by_cookie(cookie) if cookie else NOBODY
+
+    def _by_secret(self, secret: str) -> Caller:
+        peer = peer_of(request)
+        digest = hashlib.sha256(secret.encode(errors="replace")).hexdigest()
+        found: TokenTerms | None = None
+        for token in self._tokens:  # all of them, so that the time tells nothing
+            if hmac.compare_digest(token.digest, digest):
+                found = token
+        if found is not None:
+            return _caller(found)
+        if wait_s := self._failures.take(peer):
+            raise Problem(429, "rate_limited", "too many wrong tokens from this address", retry_after_s=int(wait_s) + 1)
+        problem = Problem(401, "unauthorized", "this token is not known")
+        problem.headers["WWW-Authenticate"] = 'Bearer realm="taskqueue", error="invalid_token"'
+        raise problem
+
+    def sign_in(self, secret: str) -> tuple[Caller, str]:
+        """Exchange a token for the value of a session cookie. Raises Problem."""
+        caller = ANYBODY if self.open else self._by_secret(secret)
+        ends = str(int(time.time()) + SESSION_S)
+        return caller, f"{caller.name}|{ends}|{self._seal(caller.name, ends)}"
+
+    def _by_cookie(self, value: str) -> Caller:
+        name, _, rest = value.partition("|")
+        ends, _, seal = rest.partition("|")
+        good = hmac.compare_digest(seal, self._seal(name, ends))
+        if not good or not ends.isdigit() or int(ends) < time.time():
+            return NOBODY
+        return next((_caller(token) for token in self._tokens if token.name == name), NOBODY)
+
+    def _seal(self, name: str, ends: str) -> str:
+        """Ends with the session, and with the token behind it."""
+        digest = next((token.digest for token in self._tokens if token.name == name), "")
+        return hmac.new(self._secret, f"{name}|{ends}|{digest}".encode(), "sha256").hexdigest()
+
+    def _check_rate(self, caller: Caller) -> None:
+        if self._rates is None:
+            return
+        key = peer_of(request) if caller in (ANYBODY, NOBODY) else f"token {caller.name}"
+        if wait_s := self._rates.take(key):
+            raise Problem(429, "rate_limited", "too many requests; slow down", retry_after_s=int(wait_s) + 1)
+
+    def _check_host(self) -> None:
+        """A page whose name was re-bound to this machine's loopback address is a foreign page."""
+        if self._hosts is None:
+            return
+        name = host_name(request.host)
+        if name not in self._hosts and not _is_address(name):
+            raise Problem(
+                421, "wrong_host", f"this server is not called {name[:100]!r}; name it with --allowed-hosts to admit it"
+            )  # fmt: skip
+
+
+def _caller(token: TokenTerms) -> Caller:
+    return Caller(token.name, frozenset().union(*(_IMPLIED[Scope(scope)] for scope in token.scopes)))
+
+
+def credentials_of(request: Request) -> str | None:
+    """The token of a request: Bearer, or the password of Basic; None without one."""
+    kind, _, value = request.headers.get("Authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        return value.strip()
+    if kind.lower() == "basic":
+        try:
+            return base64.b64decode(value, validate=True).decode().partition(":")[2]
+        except ValueError:
+            return ""
+    return None
+
+
+def peer_of(request: Request) -> str:
+    """The address that the connection came from."""
+    return str(request.remote_addr or "")
+
+
+def host_name(host: str) -> str:
+    """The name in a Host header, without its port."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.rpartition(":")[0] if ":" in host else host
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on can be reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def new_token() -> str:
+    """A fresh secret of 256 bits."""
+    return f"tq_{secrets.token_urlsafe(32)}"
+
+
+def cookie_header(value: str, *, secure: bool, age_s: int = SESSION_S) -> str:
+    """The Set-Cookie header of a session."""
+    jar: SimpleCookie = SimpleCookie()
+    try:
+        jar[COOKIE] = value
+    except CookieError:  # pragma: no cover - names of tokens are plain
+        jar[COOKIE] = ""
+    morsel = jar[COOKIE]
+    morsel["path"], morsel["max-age"], morsel["httponly"], morsel["samesite"] = "/", age_s, True, "Strict"
+    if secure:
+        morsel["secure"] = True
+    return morsel.OutputString()
+
+
+SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}

@@ -1,0 +1,148 @@
+"""The tasks that live workers say they know: checks payloads at the door, hides what must not be seen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import jsonschema_rs
+import msgspec
+
+from _taskqueue.domain.errors import StoreError
+from _taskqueue.domain.task import Submission, TaskInfo
+from _taskqueue.store.answers import Sight, pairs
+from _taskqueue.store.store import Store
+from _taskqueue.web.problems import Problem
+
+FRESH_S = 5.0
+ERRORS_MAX = 20
+MASK = "•••"
+
+_read_info = msgspec.json.Decoder(TaskInfo).decode
+
+
+class Catalog:
+    """What workers announced, read from the store every few seconds.
+
+    Args:
+        strict: refuse tasks that no live worker knows, once any worker has told its tasks.
+    """
+
+    def __init__(self, store: Store, *, strict: bool = False) -> None:
+        self._store, self._strict = store, strict
+        self._tasks: dict[str, TaskInfo] = {}
+        self._texts: dict[str, bytes] = {}
+        self._validators: dict[str, Any] = {}
+        self._read_at = -FRESH_S
+
+    async def tasks(self) -> Mapping[str, TaskInfo]:
+        """By name; what was known before when the store is away."""
+        if time.monotonic() - self._read_at > FRESH_S:
+            self._read_at = time.monotonic()
+            try:
+                found = dict(pairs(await self._store.command("handlers", "HGETALL", self._store.key("handlers"))))
+            except StoreError:
+                return self._tasks
+            self._update({name.decode(): text for name, text in found.items()})
+        return self._tasks
+
+    def _update(self, texts: dict[str, bytes]) -> None:
+        if texts == self._texts:
+            return
+        self._texts = texts
+        self._tasks = {name: info for name, text in sorted(texts.items()) if (info := _read(text)) is not None}
+        self._validators = {}
+
+    async def check(self, submission: Submission, default: str) -> None:
+        """Refuse a payload that the task cannot take. Raises Problem."""
+        name = submission.record.task or default
+        tasks = await self.tasks()
+        info = tasks.get(name)
+        if info is None:
+            if self._strict and tasks and name:
+                raise Problem(422, "unknown_task", f"task: no worker knows {name!r}; known are {', '.join(list(tasks)[:20])}")
+            return
+        validator = self._validator(info)
+        if validator is None:
+            return
+        errors = None
+        for value in _readings(submission.record.payload, submission.record.is_text):
+            errors = list(_limited(validator.iter_errors(value)))
+            if not errors:
+                return
+        if errors is None:
+            raise _mismatch(name, "the payload is not JSON, which this task needs", [])
+        details = [{"pointer": _pointer(one.instance_path), "code": "payload_mismatch", "detail": one.message[:300]} for one in errors]
+        raise _mismatch(name, details[0]["detail"], details)
+
+    def _validator(self, info: TaskInfo) -> Any:
+        if not info.schema:
+            return None
+        if info.name not in self._validators:
+            try:
+                self._validators[info.name] = jsonschema_rs.validator_for(info.schema)
+            except (ValueError, TypeError):  # a schema this library cannot read checks nothing
+                self._validators[info.name] = None
+        return self._validators[info.name]
+
+    def mask(self, sight: Sight, default: str) -> Sight:
+        """The task without what its handler hides."""
+        info = self._tasks.get(sight.record.task or default)
+        if info is None or not info.redact:
+            return sight
+        record = sight.record
+        hidden = _hide(record.payload, record.is_text, info.redact, cut=bool(sight.cut_bytes))
+        is_text = record.is_text or hidden == MASK.encode()
+        return replace(sight, record=msgspec.structs.replace(record, payload=hidden, is_text=is_text))
+
+
+def _read(text: bytes) -> TaskInfo | None:
+    try:
+        return _read_info(text)
+    except msgspec.DecodeError:  # a worker of another version
+        return None
+
+
+def _readings(payload: bytes, is_text: bool) -> list[Any]:
+    """What the worker may read in a payload: its JSON, and for a text the text."""
+    found: list[Any] = []
+    with suppress(msgspec.DecodeError, RecursionError):
+        found.append(msgspec.json.decode(payload))
+    if is_text:
+        found.append(payload.decode(errors="replace"))
+    return found
+
+
+def _limited(errors: Any) -> Any:
+    for count, error in enumerate(errors):
+        if count >= ERRORS_MAX:
+            return
+        yield error
+
+
+def _pointer(path: Any) -> str:
+    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in ("payload", *path))
+
+
+def _mismatch(name: str, detail: str, errors: list[dict[str, str]]) -> Problem:
+    return Problem(422, "payload_mismatch", f"the task {name} cannot take this payload: {detail}", errors=errors)
+
+
+def _hide(payload: bytes, is_text: bool, redact: bool | tuple[str, ...], *, cut: bool) -> bytes:
+    if redact is True or is_text or cut:
+        return MASK.encode()
+    try:
+        return msgspec.json.encode(_masked(msgspec.json.decode(payload), frozenset(redact or ())))
+    except (msgspec.DecodeError, RecursionError):
+        return MASK.encode()
+
+
+def _masked(value: Any, names: frozenset[str]) -> Any:
+    if isinstance(value, dict):
+        return {key: MASK if key in names else _masked(one, names) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_masked(one, names) for one in value]
+    return value

@@ -1,0 +1,96 @@
+"""What requests hold: bodies as submissions, durations, and how long a caller wants to wait."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from quart import request
+
+from _taskqueue.domain.durations import parse_duration
+from _taskqueue.domain.states import State
+from _taskqueue.domain.task import Submission
+from _taskqueue.producer import Producer
+from _taskqueue.terms import READERS, TermsError, unknown_fields
+from _taskqueue.web.problems import Problem
+from _taskqueue.web.routing import UNREADABLE
+
+WAIT_MAX_S = 60.0
+ESCAPING = 6
+"""JSON may write one byte of payload as six: \\u0041."""
+OTHER_FIELDS_BYTES = 65_536
+
+Duration = Annotated[str, msgspec.Meta(description='seconds, or "30s", "5m", "2h", "1d"')]
+
+_read_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_read_text = msgspec.json.Decoder(str).decode
+
+
+def read_submission(producer: Producer, body: bytes | msgspec.Raw, *, strict: bool) -> tuple[Submission, list[str]]:
+    """A submission and the names of ignored fields. Raises TermsError, Problem."""
+    try:
+        fields = _read_object(body)
+    except msgspec.ValidationError:
+        raise Problem(400, "invalid_json", 'the body must be a JSON object, such as {"payload": "hello"}') from None
+    except UNREADABLE as error:
+        raise Problem(400, "invalid_json", f"the body is not JSON: {error}") from None
+    raw = fields.pop("payload", None)
+    if raw is None:
+        missing = [{"pointer": "/payload", "code": "missing_field", "detail": "is required"}]
+        raise Problem(422, "invalid_field", "payload: is required; any JSON value will do", errors=missing)
+    ignored = unknown_fields(fields)
+    if ignored and strict:
+        raise TermsError(ignored)
+    try:
+        payload, is_text = read_payload(bytes(raw))
+        plain = {name: msgspec.json.decode(value) for name, value in fields.items() if name in READERS}
+    except UNREADABLE as error:
+        raise Problem(400, "invalid_json", f"the body is not JSON: {error}") from None
+    return producer.read(plain, payload, is_text), [one.field for one in ignored]
+
+
+def read_payload(raw: bytes) -> tuple[bytes, bool]:
+    """A JSON string's own characters, or the JSON of anything else as it was sent."""
+    if raw.startswith(b'"'):
+        return _read_text(raw).encode(), True
+    raw.decode()  # what is no UTF-8 is no JSON either
+    return raw, False
+
+
+def body_bytes_max(producer: Producer) -> int:
+    """The largest body of one submission."""
+    return producer.payload_bytes_max * ESCAPING + OTHER_FIELDS_BYTES
+
+
+def preference(name: str) -> str | None:
+    """The value of one preference (RFC 7240), or None when it is not given."""
+    for part in request.headers.get("Prefer", "").split(","):
+        found, _, value = part.strip().partition("=")
+        if found.strip().lower() == name:
+            return value.strip().strip('"')
+    return None
+
+
+def read_wait(text: str | None) -> float | None:
+    """How long the caller wants to wait, from ``?wait=`` or ``Prefer: wait=``, at most WAIT_MAX_S."""
+    text = preference("wait") if text is None else text
+    if text is None:
+        return None
+    return min(read_seconds("wait", text), WAIT_MAX_S)
+
+
+def read_seconds(name: str, text: Any) -> float:
+    """A duration. Raises Problem naming the field."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        errors = [{"pointer": f"/{name}", "code": f"invalid_{name}", "detail": str(error)}]
+        raise Problem(422, "invalid_field", f"{name}: {error}", errors=errors) from None
+
+
+def read_states(name: str, text: str) -> frozenset[State]:
+    """States divided by commas. Raises Problem."""
+    try:
+        return frozenset(State(part) for part in text.split(",") if part)
+    except ValueError:
+        raise Problem(422, "invalid_field", f"{name}: must be of {', '.join(State)}") from None

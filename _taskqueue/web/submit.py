@@ -1,0 +1,288 @@
+"""``POST /tasks`` and ``POST /tasks/batch``: how tasks come in."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Literal
+from urllib.parse import quote
+
+import anyio
+import msgspec
+from quart import Response, g, request
+
+from _taskqueue.domain.errors import KeyHeld, QueueFull, Refusal, StoreError, StoreFull
+from _taskqueue.domain.states import State
+from _taskqueue.domain.task import Submission
+from _taskqueue.metrics import Metrics
+from _taskqueue.producer import Producer
+from _taskqueue.store.answers import Sight
+from _taskqueue.terms import TermsError
+from _taskqueue.web.bodies import BatchBody, SubmitBody
+from _taskqueue.web.catalog import Catalog
+from _taskqueue.web.connection import STREAMED
+from _taskqueue.web.idempotency import Idempotency, Reservation
+from _taskqueue.web.pressure import Pressure
+from _taskqueue.web.problems import ANSWER_S, Problem, from_refusal, from_store, from_terms, in_time, json_response
+from _taskqueue.web.reading import Duration, body_bytes_max, preference, read_submission, read_wait
+from _taskqueue.web.routing import Media, Scope, body_bytes, read_body, route
+from _taskqueue.web.shapes import Accepted, TaskDetail, show_detail
+
+BATCH_MAX = 1_000
+LINES_AT_ONCE = 500
+CHUNK_S = 30.0
+"""A streamed body may pause for this long."""
+IGNORED_CHARS_MAX = 1_000
+ERRORS_SHOWN_MAX = 100
+
+Outcome = str | StoreError | Refusal | Problem
+
+
+class SubmitQuery(msgspec.Struct):
+    """Query of ``POST /tasks``."""
+
+    wait: Duration | None = None
+    strict: str | None = None
+
+
+class StreamQuery(msgspec.Struct):
+    """Query of ``POST /tasks/batch``."""
+
+    results: Literal["all", "errors"] = "all"
+
+
+class BatchResult(msgspec.Struct, omit_defaults=True):
+    """What became of one item."""
+
+    task_id: str | None = None
+    error: dict[str, Any] | None = None
+
+
+class BatchAnswer(msgspec.Struct):
+    """What became of each item, in order."""
+
+    accepted: int
+    rejected: int
+    batch_id: str | None
+    results: list[BatchResult]
+
+
+class SubmitApi:
+    """How tasks come in."""
+
+    def __init__(
+        self, producer: Producer, metrics: Metrics, catalog: Catalog, idempotency: Idempotency, pressure: Pressure, stopping: anyio.Event
+    ) -> None:
+        self._producer, self._metrics, self._catalog, self._stopping = producer, metrics, catalog, stopping
+        self._idempotency, self._pressure = idempotency, pressure
+        self._body_bytes_max = body_bytes_max(producer)
+
+    @route(
+        "POST", "/tasks", scope=Scope.SUBMIT, contract=True, query=SubmitQuery, body=SubmitBody,
+        answers={202: (Accepted, TaskDetail)}, problems=(400, 409, 413, 422, 503),
+    )  # fmt: skip
+    async def submit(self, query: SubmitQuery) -> Response:
+        """Accept one task; the body is exactly {"task_id": …} unless more is asked for."""
+        wait_s = read_wait(query.wait)
+        body = await body_bytes()
+        try:
+            submission, ignored = await self._read(body, strict=query.strict is not None)
+            taken = await self._reserve(body, [submission])
+            answer = taken.answer() if taken else None
+            if answer is not None:
+                return answer
+            task_id = await self._store_one(submission, taken)
+        except Problem as problem:
+            raise self._rejected(problem) from None
+        headers = {"Location": f"/tasks/{task_id}"}
+        if ignored:
+            headers["X-Ignored-Fields"] = quote(", ".join(ignored), safe=", ")[:IGNORED_CHARS_MAX]
+        if wait_s is None and preference("return") != "representation":
+            return json_response(Accepted(task_id), 202, headers)
+        sight = self._catalog.mask(await self._wait(task_id, wait_s or 0.0), self._producer.default_task)
+        return json_response(show_detail(sight), 202, headers)
+
+    @route(
+        "POST", "/tasks/batch", scope=Scope.SUBMIT, contract=True, query=StreamQuery, body=BatchBody,
+        media=("application/json", STREAMED),
+        answers={202: BatchAnswer, 200: Media(STREAMED, "one result a line, in order, then a line with the sums")},
+        problems=(400, 409, 413, 422, 503),
+    )  # fmt: skip
+    async def submit_batch(self, query: StreamQuery) -> Response:
+        """Accept up to 1,000 tasks, or any number as lines of JSON; each gets its own result, in order."""
+        if request.mimetype == STREAMED:
+            return self._stream(query.results == "errors")
+        body = await body_bytes()
+        batch: BatchBody = read_body(body, BatchBody)
+        if len(batch.tasks) > BATCH_MAX:
+            raise Problem(422, "invalid_field", f"tasks: has {len(batch.tasks)} items, more than {BATCH_MAX}; send several batches")
+        read = [await self._try_read(item, batch.batch_id) for item in batch.tasks]
+        refused = [one for one in read if isinstance(one, Problem)]
+        if batch.atomic and refused:
+            raise _all_or_nothing(read)
+        good = [one for one in read if isinstance(one, Submission)]
+        taken = await self._reserve(body, good)
+        answer = taken.answer() if taken else None
+        if answer is not None:
+            return answer
+        stored = await self._store_many(good, taken.ids if taken else ())
+        results = self._merge(read, stored)
+        count = sum(result.task_id is not None for result in results)
+        shown = BatchAnswer(count, len(results) - count, batch.batch_id, results)
+        good_enough = count or not results
+        status = 202 if good_enough else 422
+        if taken is not None and good_enough and not any(isinstance(one, StoreError) for one in stored):
+            await self._keep(taken, status, msgspec.json.encode(shown))
+        return json_response(shown, status)
+
+    # -- one --------------------------------------------------------------------------------------------------------
+
+    async def _read(self, body: bytes | msgspec.Raw, *, strict: bool) -> tuple[Submission, list[str]]:
+        """Raises Problem."""
+        if len(body) > self._body_bytes_max:
+            raise Problem(413, "payload_too_large", f"the body has {len(body)} bytes, more than {self._body_bytes_max}")
+        try:
+            submission, ignored = read_submission(self._producer, body, strict=strict)
+        except TermsError as error:
+            raise from_terms(error) from None
+        await self._catalog.check(submission, self._producer.default_task)
+        return submission, ignored
+
+    async def _reserve(self, body: bytes, submissions: Sequence[Submission]) -> Reservation | None:
+        if "Idempotency-Key" not in request.headers:
+            return None
+        with in_time():
+            ids = [await self._producer.new_id(one.queue) for one in submissions]
+            return await self._idempotency.reserve(g.caller.name, body, ids)
+
+    async def _store_one(self, submission: Submission, taken: Reservation | None) -> str:
+        try:
+            self._pressure.check()
+            task_id = await self._producer.submit(submission, taken.ids[0] if taken else "")
+        except (Refusal, StoreFull) as refusal:
+            if taken is not None and not taken.repeated:
+                await self._free(taken)
+            raise await self._explained(refusal) from None
+        except StoreError as error:
+            raise from_store(error) from None
+        if taken is not None:
+            await self._keep(taken, 202, msgspec.json.encode(Accepted(task_id)), f"/tasks/{task_id}")
+        return task_id
+
+    async def _keep(self, taken: Reservation, status: int, body: bytes, location: str = "") -> None:
+        """Best done, but not needed: a repetition finds the same ids."""
+        try:
+            with in_time():
+                await self._idempotency.keep(taken, status, body, location)
+        except (StoreError, Problem):
+            pass
+
+    async def _free(self, taken: Reservation) -> None:
+        try:
+            with in_time():
+                await self._idempotency.free(taken)
+        except (StoreError, Problem):
+            pass
+
+    async def _explained(self, refusal: Refusal | StoreError) -> Problem:
+        """With the time to wait, or the state of the task that is in the way."""
+        if isinstance(refusal, QueueFull):
+            refusal = QueueFull(refusal.queue, await self._pressure.retry_after_s(refusal.queue))
+        problem = from_refusal(refusal)
+        if isinstance(refusal, KeyHeld):
+            sight = await self._producer.look(refusal.holder)
+            problem.more["state"] = sight.state.value if sight else None
+        return problem
+
+    async def _wait(self, task_id: str, wait_s: float) -> Sight:
+        with in_time(wait_s + ANSWER_S):
+            sight = await self._producer.wait(task_id, frozenset[State](), wait_s, self._stopping)
+        if sight is None:
+            raise Problem(404, "not_found", f"the task {task_id} was accepted and is already forgotten")
+        return sight
+
+    def _rejected(self, problem: Problem) -> Problem:
+        self._metrics.rejected.labels(problem.code).inc()
+        return problem
+
+    # -- many -------------------------------------------------------------------------------------------------------
+
+    async def _try_read(self, item: bytes | msgspec.Raw, batch_id: str | None) -> Submission | Problem:
+        try:
+            submission, _ = await self._read(item, strict=True)
+        except Problem as problem:
+            return self._rejected(problem)
+        if batch_id and not submission.record.batch:
+            record = msgspec.structs.replace(submission.record, batch=batch_id)
+            return msgspec.structs.replace(submission, record=record)
+        return submission
+
+    async def _store_many(self, good: Sequence[Submission], ids: Sequence[str]) -> list[Outcome]:
+        try:
+            self._pressure.check()
+            return list(await self._producer.submit_many(good, ids))
+        except StoreError as error:
+            raise self._rejected(from_store(error)) from None
+
+    def _merge(self, read: Sequence[Submission | Problem], stored: Sequence[Outcome]) -> list[BatchResult]:
+        ends = iter(stored)
+        return [self._result(one if isinstance(one, Problem) else next(ends)) for one in read]
+
+    def _result(self, end: Outcome) -> BatchResult:
+        if isinstance(end, str):
+            return BatchResult(end)
+        problem = end if isinstance(end, Problem) else self._rejected(from_refusal(end))
+        return BatchResult(None, problem.document())
+
+    # -- lines ------------------------------------------------------------------------------------------------------
+
+    def _stream(self, only_errors: bool) -> Response:
+        response = Response(self._lines(request.body, only_errors), 200, {}, STREAMED)
+        response.timeout = None
+        return response
+
+    async def _lines(self, body: Any, only_errors: bool) -> AsyncIterator[bytes]:
+        accepted = rejected = 0
+        try:
+            async for lines in _read_lines(body, self._body_bytes_max):
+                read = [await self._try_read(line, None) for line in lines]
+                results = self._merge(read, await self._store_lines([one for one in read if isinstance(one, Submission)]))
+                count = sum(result.task_id is not None for result in results)
+                accepted, rejected = accepted + count, rejected + len(results) - count
+                shown = [result for result in results if result.error is not None] if only_errors else results
+                yield b"".join(msgspec.json.encode(result) + b"\n" for result in shown)
+        except Problem as problem:
+            yield msgspec.json.encode(BatchResult(None, problem.document())) + b"\n"
+        yield msgspec.json.encode({"accepted": accepted, "rejected": rejected}) + b"\n"
+
+    async def _store_lines(self, good: Sequence[Submission]) -> Sequence[Outcome]:
+        try:
+            return await self._store_many(good, ())
+        except Problem as problem:
+            return [problem] * len(good)
+
+
+def _all_or_nothing(read: Sequence[Submission | Problem]) -> Problem:
+    errors = [{"pointer": f"/tasks/{at}", "code": one.code, "detail": str(one)} for at, one in enumerate(read) if isinstance(one, Problem)]
+    return Problem(422, "invalid_field", f"{len(errors)} items are wrong and nothing was stored", errors=errors[:ERRORS_SHOWN_MAX])
+
+
+async def _read_lines(body: Any, line_bytes_max: int) -> AsyncIterator[list[bytes]]:
+    """The lines of a body as they come, some hundred at once. Raises Problem."""
+    rest = b""
+    parts = body.__aiter__()
+    while True:
+        try:
+            with anyio.fail_after(CHUNK_S):
+                part = await anext(parts, None)
+        except TimeoutError:
+            raise Problem(408, "request_timeout", f"nothing came for {CHUNK_S:g} s") from None
+        *lines, rest = (rest + (part or b"")).split(b"\n")
+        if part is None and rest:
+            lines, rest = [*lines, rest], b""
+        if len(rest) > line_bytes_max:
+            raise Problem(413, "payload_too_large", f"a line has more than {line_bytes_max} bytes")
+        full = [line for line in lines if line.strip()]
+        for start in range(0, len(full), LINES_AT_ONCE):
+            yield full[start : start + LINES_AT_ONCE]
+        if part is None:
+            return
