@@ -17,6 +17,12 @@ from _taskqueue.web.routing import Media, Mounted, Route, Scope, parameters_of, 
 
 REFERENCE = "#/components/schemas/{name}"
 JSON, PROBLEM = "application/json", "application/problem+json"
+_TAGS = {
+    **dict.fromkeys(("/livez", "/readyz", "/healthz", "/version"), "health"),
+    **dict.fromkeys(("/openapi.json", "/docs", "/docs/<name>"), "docs"),
+    **dict.fromkeys(("/config", "/audit"), "process"),
+    "/autoscale": "queues",
+}
 ALWAYS = (400, 401, 403, 408, 413, 414, 421, 422, 429, 431, 500, 503)
 """Problems that any route may answer with: the shape of the request, access, rate, defects, the store."""
 
@@ -96,7 +102,7 @@ def _operation(found: Route, schemas: Mapping[str, Any]) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": f"{found.method.lower()}_{re.sub(r'[^a-z]+', '_', found.path.lower()).strip('_')}",
         "summary": found.summary,
-        "tags": [found.path.split("/")[1].replace(".json", "")],
+        "tags": [_TAGS.get(found.path, found.path.split("/")[1])],
         "parameters": [*_path_parameters(found), *_query_parameters(found), *_header_parameters(found)],
         "responses": _responses(found, schemas),
     }

@@ -18,6 +18,7 @@ from _taskqueue.store.answers import Count
 from _taskqueue.store.browse import Browse
 from _taskqueue.store.operations import Operation, Operations
 from _taskqueue.web.bodies import PauseBody, QueueBody
+from _taskqueue.web.frame import tagged
 from _taskqueue.web.operations import OperationView, show_operation
 from _taskqueue.web.problems import Problem, in_time, json_response
 from _taskqueue.web.reading import read_states
@@ -63,12 +64,12 @@ class QueuesApi:
     def __init__(self, producer: Producer, browse: Browse) -> None:
         self._producer, self._store, self._browse = producer, producer.store, browse
 
-    @route("GET", "/queues", scope=Scope.READ, answers={200: QueuePage})
+    @route("GET", "/queues", scope=Scope.READ, answers={200: QueuePage, 304: None})
     async def list_queues(self) -> Response:
         """Every queue that was ever used, with its counts by state."""
         with in_time(MANY_S):
             counts = [await self._store.count(queue) for queue in await self._store.queues()]
-        return json_response(QueuePage([self._show(count) for count in counts]))
+        return await tagged(json_response(QueuePage([self._show(count) for count in counts])))
 
     @route("GET", "/queues/<queue>", scope=Scope.READ, answers={200: QueueView}, problems=(404,))
     async def read(self, queue: str) -> Response:

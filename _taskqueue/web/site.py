@@ -77,7 +77,7 @@ class Site:
                 OpenApi(self.mounted),
                 DocsPages(),
             ],
-            access, self.audit, metrics, self.mounted,
+            access, self.audit, metrics, self.mounted, loaded.settings.cors_origins,
         )  # fmt: skip
         self.app: Any = guard(self.quart)
 

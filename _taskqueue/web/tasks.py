@@ -47,6 +47,7 @@ class ListQuery(msgspec.Struct):
     order: Literal["asc", "desc"] = "desc"
     limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 50
     cursor: str | None = None
+    fields: str = ""
 
 
 class ReadQuery(msgspec.Struct):
@@ -90,7 +91,8 @@ class TasksApi:
         await self._catalog.tasks()
         with in_time(LIST_S):
             page = await self._browse.page(wanted, descending=descending, limit=query.limit, after=after)
-        items = [show_task(self._masked(sight)) for sight in page.sights]
+        with_payload = "payload" in query.fields.split(",")
+        items = [show_task(self._masked(sight), payload=with_payload) for sight in page.sights]
         return json_response(TaskPage(items, self._cursors.write(wanted, descending, page.next), page.scanned, page.complete))
 
     @route(
