@@ -30,7 +30,8 @@ def check_vulnerabilities() -> bool:
     looked_up = [one for one in packages if "vulns" in one]
     for one in looked_up:
         for vulnerability in one["vulns"]:
-            print(f"{one['name']} {one['version']}: {vulnerability['id']}, fixed in {', '.join(vulnerability['fix_versions']) or 'nothing yet'}")
+            fixed = ", ".join(vulnerability["fix_versions"]) or "nothing yet"
+            print(f"{one['name']} {one['version']}: {vulnerability['id']}, fixed in {fixed}")
     if not looked_up:
         print("vulnerabilities: not checked, the advisory service is out of reach")
         return True

@@ -31,7 +31,7 @@ def create_app(
     app.request_class = StreamRequest
     app.asgi_http_class = Connection
     app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES_MAX
-    _add_errors(app)
+    _add_errors(app, mounted)
     add_frame(app, metrics, origins)
 
     async def gate(found: Route) -> None:
@@ -51,12 +51,12 @@ def create_app(
     return app
 
 
-def _add_errors(app: Quart) -> None:
+def _add_errors(app: Quart, mounted: Mounted) -> None:
     def problem(error: Problem) -> Response:
         return error.response()
 
     def http(error: HTTPException) -> Response:
-        return from_http(error).response()
+        return from_http(error, mounted.methods_of(request.path)).response()
 
     def store(error: StoreError) -> Response:
         return from_store(error).response()

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
 import msgspec
@@ -47,10 +47,13 @@ TOPICS = ("stats", "queues", "tasks", "workers", "ops")
 log = logging.getLogger("taskqueue.events")
 
 
+TopicsText = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": f"^(({'|'.join(TOPICS)})(,({'|'.join(TOPICS)})){{0,9}})?$"})]
+
+
 class EventsQuery(msgspec.Struct):
     """Query of ``GET /events``."""
 
-    topics: str = ",".join(TOPICS)
+    topics: TopicsText = ",".join(TOPICS)
     queue: str = ""
     task_id: str = ""
     min_interval: Duration = "0"
@@ -215,7 +218,7 @@ class EventsApi:
     async def events(self, query: EventsQuery) -> Response:
         """Everything that happens, as server-sent events; Last-Event-ID resumes."""
         listener = Listener(_topics(query.topics), frozenset(filter(None, query.queue.split(","))), query.task_id, _owner())
-        pause_s = min(60.0, read_seconds("min_interval", query.min_interval))
+        pause_s = min(60.0, read_seconds("min_interval", query.min_interval or "0"))
         self._live.add(listener)
         response = Response(self._messages(listener, pause_s, request.headers.get("Last-Event-ID", "")), 200, {}, "text/event-stream")
         response.headers["X-Accel-Buffering"] = "no"

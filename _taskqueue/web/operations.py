@@ -65,9 +65,9 @@ class OperationsApi:
         """Retry, run, cancel or delete all tasks that a filter means, or up to 1,000 by their ids; ?dry_run counts them."""
         if body.action == "delete" and Scope.ADMIN not in g.caller.scopes:
             raise Problem(403, "forbidden", "deleting needs the scope admin", scope="admin")
-        if (body.filter is None) == (body.ids is None):
+        if (body.filter is msgspec.UNSET) == (body.ids is msgspec.UNSET):
             raise Problem(422, "invalid_field", "filter: give either a filter or ids")
-        if body.ids is not None:
+        if body.ids is not msgspec.UNSET:
             return await self._act_on(body, body.ids)
         wanted = self._frozen(body)
         matched = await self._count(wanted)
@@ -116,15 +116,16 @@ class OperationsApi:
 
     def _frozen(self, body: OperationBody) -> Filter:
         """The filter as of now, and only for states that the action fits: later tasks are not meant."""
+        given = {} if body.filter is msgspec.UNSET else body.filter
         try:
-            wanted = read_filter(list((body.filter or {}).items()))
+            wanted = read_filter([(name, text) for name, text in given.items() if text])
         except TermsError as error:
             raise from_terms(error) from None
         fitting = SOURCES[body.action]
         states = tuple(sorted((state for state in wanted.states if state in fitting) if wanted.states else fitting))
         if not states:
             names = ", ".join(sorted(fitting))
-            raise Problem(422, "invalid_field", f"filter: {body.action} fits no task in these states; it fits {names}")
+            raise Problem(409, "invalid_state", f"{body.action} fits no task in these states; it fits {names}", allowed=sorted(fitting))
         before = min(self._producer.now_ms() + 1, wanted.created_before_ms or 2**53)
         return msgspec.structs.replace(wanted, states=states, created_before_ms=before)
 

@@ -21,7 +21,7 @@ from _taskqueue.web.bodies import PauseBody, QueueBody
 from _taskqueue.web.frame import tagged
 from _taskqueue.web.operations import OperationView, show_operation
 from _taskqueue.web.problems import Problem, in_time, json_response
-from _taskqueue.web.reading import read_states
+from _taskqueue.web.reading import list_pattern, read_states
 from _taskqueue.web.routing import Scope, route
 from _taskqueue.web.shapes import QueuePage, QueueView, Seconds, show_queue
 from _taskqueue.web.workers import read_workers
@@ -38,13 +38,17 @@ class AutoscaleQuery(msgspec.Struct):
 
     queue: str = "default"
     target: Annotated[float, msgspec.Meta(gt=0, le=86_400)] = DRAIN_TARGET_S
-    slots_per_worker: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None = None
+    slots_per_worker: Annotated[int, msgspec.Meta(ge=0, le=10_000, description="0: as its workers have now")] = 0
+
+
+PURGEABLE = TERMINAL | {State.PENDING, State.SCHEDULED, State.RETRYING}
+PurgeText = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": list_pattern(*sorted(PURGEABLE))})]
 
 
 class PurgeQuery(msgspec.Struct):
     """Query of ``DELETE /queues/{q}/tasks``."""
 
-    state: str = ""
+    state: PurgeText = "pending"
 
 
 class Advice(msgspec.Struct):
@@ -101,7 +105,7 @@ class QueuesApi:
     async def purge(self, queue: str, query: PurgeQuery) -> Response:
         """Delete all tasks of a queue that are in some states (by default pending); becomes an operation."""
         states = read_states("state", query.state) or frozenset({State.PENDING})
-        if not states <= TERMINAL | {State.PENDING, State.SCHEDULED, State.RETRYING}:
+        if not states <= PURGEABLE:
             raise Problem(422, "invalid_field", "state: running tasks cannot be purged; cancel them")
         count = await self._count(queue)
         wanted = Filter(states=tuple(sorted(states)), queues=(queue,), created_before_ms=self._producer.now_ms() + 1)
