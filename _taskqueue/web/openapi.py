@@ -21,7 +21,7 @@ REFERENCE = "#/components/schemas/{name}"
 JSON, PROBLEM = "application/json", "application/problem+json"
 _TAGS = {
     **dict.fromkeys(("/livez", "/readyz", "/healthz", "/version"), "health"),
-    **dict.fromkeys(("/openapi.json", "/docs", "/docs/<name>"), "docs"),
+    **dict.fromkeys(("/openapi.json", "/docs", "/docs/<name>", "/", "/ui/", "/ui/<path:path>"), "docs"),
     **dict.fromkeys(("/config", "/audit"), "process"),
     "/autoscale": "queues",
 }
@@ -107,7 +107,7 @@ def _refine(components: dict[str, Any]) -> None:
 
 
 def _path(path: str) -> str:
-    return re.sub(r"<(\w+)>", r"{\1}", path)
+    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", path)
 
 
 def _operation(found: Route, schemas: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from _taskqueue.web.problems import Problem
 View = Callable[..., Awaitable[Response]]
 Decorated = TypeVar("Decorated", bound=View)
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_PARAMETER = re.compile(r"<(\w+)>")
+_PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
 class Scope(StrEnum):
