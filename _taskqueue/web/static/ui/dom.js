@@ -34,8 +34,9 @@ export function morph(old, fresh) {
 }
 
 function morphAttributes(old, fresh) {
+  const own = old.nodeName === "CANVAS" ? ["width", "height"] : old.nodeName === "DETAILS" ? ["open"] : [];
   for (const { name } of [...old.attributes]) {
-    if (!fresh.hasAttribute(name) && name !== "style" && !(name === "open" && old.nodeName === "DETAILS")) old.removeAttribute(name);
+    if (!fresh.hasAttribute(name) && name !== "style" && !own.includes(name)) old.removeAttribute(name);
   }
   for (const { name, value } of fresh.attributes) if (name !== "style" && old.getAttribute(name) !== value) old.setAttribute(name, value);
   if (fresh.style && old.style.cssText !== fresh.style.cssText) old.style.cssText = fresh.style.cssText;

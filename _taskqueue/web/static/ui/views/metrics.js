@@ -31,7 +31,7 @@ export function metrics({ app }) {
       if (view.failed) return h("p", { class: "error-note" }, view.failed.message);
       return [
         h("div", { class: "row" }, h("div", { class: "segments grow" }, WINDOWS.map(([key, label]) => button("window", label, { "data-window": key, "aria-pressed": String(view.window === key) }))), button("tables", view.tables ? "Charts" : "Tables", { "aria-pressed": String(view.tables) }), h("span", { class: "muted" }, `counts per ${view.stats.step_seconds === 60 ? "minute" : "hour"}`)),
-        CHARTS.map((one, at) => h("section", { class: "panel", "data-key": one.title }, h("header", {}, h("h2", {}, one.title), legend(one.series.map(([, name, label]) => ({ name, label })))), h("div", { class: "body" }, view.tables ? h("div", { class: "scroll" }, charts[at].table()) : charts[at].element))),
+        h("div", { class: "charts" }, CHARTS.map((one, at) => h("section", { class: "panel", "data-key": one.title }, h("header", {}, h("h2", {}, one.title), legend(one.series.map(([, name, label]) => ({ name, label })))), h("div", { class: "body" }, view.tables ? h("div", { class: "scroll" }, charts[at].table()) : charts[at].element)))),
         perQueue(),
       ];
     },

@@ -66,8 +66,8 @@ export function overview({ app }) {
     drawChart() {
       if (view.window === "5m") {
         const now = Date.now(), times = Array.from({ length: POINTS }, (_, at) => now - (POINTS - 1 - at) * 1000);
-        const pad = Array(POINTS - view.live.length).fill(0);
-        chart.set(times, SERIES.map((one) => ({ ...one, values: [...pad, ...view.live.map((point) => point[one.key] ?? 0)] })));
+        const pad = times.slice(0, POINTS - view.live.length);
+        chart.set(times, SERIES.map((one) => ({ ...one, values: [...pad.map((time) => perSecond(one.key, time)), ...view.live.map((point) => point[one.key] ?? 0)] })));
         return;
       }
       const line = (name) => view.minutes.lines.find((one) => one.series === name)?.values ?? [];
@@ -92,6 +92,13 @@ export function overview({ app }) {
     },
   };
 
+  // Before this page was open only minutes are known: their mean.
+  function perSecond(key, time) {
+    if (!view.minutes) return 0;
+    const at = Math.floor((time - Date.parse(view.minutes.start)) / 60000), line = (name) => view.minutes.lines.find((one) => one.series === name).values[at] ?? 0;
+    return (key === "done" ? line("succeeded") : line("retried") + line("dead")) / 60;
+  }
+
   const health = () => {
     const problems = verdict(view.queues, view.workers), worst = problems[0];
     if (!worst) {
@@ -101,7 +108,7 @@ export function overview({ app }) {
     return h("p", { class: `health ${worst[0] > 1 ? "bad-state" : "warn-state"}` }, icon("failures"), h("span", { class: "grow" }, h("a", { href: worst[2], "data-go": true }, worst[1])), problems.length > 1 ? h("span", { class: "muted" }, `and ${problems.length - 1} more`) : null);
   };
 
-  const tile = (label, href, value, note, values, colour, more) => h("div", { class: "tile" }, h("span", { class: "label" }, h("a", { href, "data-go": true }, label)), h("span", { class: `value ${colour === "failed" && value !== "0" ? "bad" : ""}` }, value), spark(values, colour), h("span", { class: "note" }, note, more));
+  const tile = (label, href, value, note, values, colour, more) => h("div", { class: "tile" }, h("span", { class: "label" }, h("a", { href, "data-go": true }, label)), h("span", { class: `value ${colour === "failed" && value !== "0" ? "bad" : ""}` }, value), more ?? spark(values, colour), h("span", { class: "note" }, note));
 
   const tiles = (sum) => {
     const minutes = (name) => view.minutes?.lines.find((one) => one.series === name)?.values.slice(-60) ?? [0];
@@ -110,7 +117,7 @@ export function overview({ app }) {
       tile("Waiting", "tasks?q=state%3Apending", short(sum("pending")), `${count(sum("scheduled"))} scheduled`, minutes("submitted"), "pending"),
       tile("Running", "tasks?q=state%3Arunning", short(sum("running")), `of ${count(slots)} slots`, view.live.slice(-60).map((one) => one.running ?? 0).concat(sum("running")), "running"),
       tile("Oldest waiting", "queues", seconds(oldest), "until a worker takes it", view.live.slice(-60).map((one) => one.oldest ?? 0).concat(oldest), "accent"),
-      tile("Failing", "failures", short(failing), `${count(sum("dead"))} dead, ${count(sum("retrying"))} retrying `, minutes("dead"), "failed", failing ? button("retry-failing", `Retry all ${count(failing)}`, { "data-number": failing, disabled: !app.may("operate") }) : null),
+      tile("Failing", "failures", short(failing), `${count(sum("dead"))} dead, ${count(sum("retrying"))} retrying`, minutes("dead"), "failed", failing ? button("retry-failing", `Retry all ${count(failing)}`, { "data-number": failing, disabled: !app.may("operate") }) : null),
       tile("Done a minute", "tasks?q=state%3Asucceeded", short(perMinute), "over the last minute", minutes("succeeded"), "succeeded"));
   };
 
