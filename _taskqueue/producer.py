@@ -74,11 +74,14 @@ class Lane:
             self._finish(self._waiting, StoreUnavailable("this process is stopping"))
 
     def _next_batch(self) -> list[Waiting]:
-        count, size = 0, 0
+        """As many as one call takes; two with the same unique key go one after the other, so that the second meets the first."""
+        count, size, keys = 0, 0, set[str]()
         for _, submission, _ in self._waiting[:SUBMIT_MAX]:
             size += len(submission.record.payload)
-            if count and size > CALL_BYTES_MAX:
+            if (count and size > CALL_BYTES_MAX) or (submission.unique and submission.unique.key in keys):
                 break
+            if submission.unique:
+                keys.add(submission.unique.key)
             count += 1
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
         return batch

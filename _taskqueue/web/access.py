@@ -141,8 +141,8 @@ class Access:
     def _by_cookie(self, value: str) -> Caller:
         name, _, rest = value.partition("|")
         ends, _, seal = rest.partition("|")
-        good = hmac.compare_digest(seal, self._seal(name, ends))
-        if not good or not ends.isdigit() or int(ends) < time.time():
+        good = hmac.compare_digest(seal.encode(), self._seal(name, ends).encode())
+        if not good or not ends.isascii() or not ends.isdigit() or int(ends) < time.time():
             return NOBODY
         return next((_caller(token) for token in self._tokens if token.name == name), NOBODY)
 
