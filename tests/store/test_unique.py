@@ -124,16 +124,6 @@ async def test_the_first_of_one_call_holds_the_key(desk: Desk, on_conflict: str,
     assert [await desk.state(one) for one in (first, third)] == [State.PENDING, State.PENDING]
 
 
-@pytest.mark.xfail(strict=True, reason="in one call a task cannot replace another; whether two calls share one is chance")
-async def test_the_last_of_one_call_replaces_those_before(desk: Desk) -> None:
-    (first, second), denied = await offer(desk, unique(), unique("replace"))
-
-    replaced = await desk.store.inspect(QUEUE, first)
-    assert second not in denied
-    assert await desk.state(second) is State.PENDING
-    assert replaced is None or replaced.state is State.CANCELLED
-
-
 async def test_sending_again_what_holds_the_key_is_fine(desk: Desk) -> None:
     batch = [(desk.mint(), submission(**unique("reject")))]
     first = await desk.store.submit(QUEUE, batch)
@@ -205,7 +195,6 @@ async def test_a_task_tried_again_holds_its_key_again(desk: Desk) -> None:
     assert denied == {other: Denial("duplicate", holder)}
 
 
-@pytest.mark.xfail(strict=True, reason="retry does not look at the unique key: two tasks with one key run at the same time")
 async def test_a_task_is_not_tried_again_while_another_holds_its_key(desk: Desk) -> None:
     old = await desk.in_state(State.DEAD, **unique())
     await offer(desk, unique())
