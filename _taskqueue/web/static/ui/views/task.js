@@ -82,7 +82,7 @@ export function task({ app, id, inDrawer = false }) {
     runs.forEach((run, index) => { add(index ? "gap" : "wait", run.from, index ? "back-off" : "waited"); ran += run.took; add(`s-${run.outcome}${run.now ? " now" : ""}`, run.from + run.took * 1000, `attempt ${index + 1}, ${run.outcome}`); });
     if (!ENDED.includes(task.state) && task.state !== "running") add(runs.length ? "gap" : "wait", end, "waiting");
     const total = Math.max(0.001, (end - Date.parse(task.created_at)) / 1000);
-    return h("section", { class: "panel" }, h("header", {}, h("h2", {}, "Timeline")), h("div", { class: "body form" }, h("div", { class: "timeline", role: "img", "aria-label": parts.map((part) => part.title).join("; ") }, parts.map((part) => h("i", { class: part.kind, title: part.title, style: { "--f": String(Math.max(2, (1000 * part.span) / total)) } }))), h("dl", { class: "facts" }, fact("Waited", seconds(parts[0]?.kind === "wait" ? parts[0].span : 0)), fact("Ran", seconds(ran)), fact("Attempts", `${runs.length}${task.max_attempts ? ` of ${task.max_attempts}` : ""}`), fact("In all", seconds(total)))));
+    return h("section", { class: "panel" }, h("header", {}, h("h2", {}, "Timeline")), h("div", { class: "body stacked" }, h("div", { class: "timeline", role: "img", "aria-label": parts.map((part) => part.title).join("; ") }, parts.map((part) => h("i", { class: part.kind, title: part.title, style: { "--f": String(Math.max(2, (1000 * part.span) / total)) } }))), h("dl", { class: "facts" }, fact("Waited", seconds(parts[0]?.kind === "wait" ? parts[0].span : 0)), fact("Ran", seconds(ran)), fact("Attempts", `${runs.length}${task.max_attempts ? ` of ${task.max_attempts}` : ""}`), fact("In all", seconds(total)))));
   }
 
   function attempts() {
