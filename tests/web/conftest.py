@@ -16,7 +16,7 @@ from _taskqueue.settings import load_settings
 from _taskqueue.store.store import Store
 from _taskqueue.tasks.discovery import discover
 from _taskqueue.web.health import Health
-from _taskqueue.web.site import open_site
+from _taskqueue.web.site import Site, open_site
 
 PAYLOAD_BYTES_MAX = 1_000
 
@@ -29,6 +29,7 @@ class Api:
     store: Store
     life: Life
     client: Producer
+    site: Site
 
     async def post(self, path: str, body: object = None, *, raw: bytes | str | None = None, **headers: str) -> Any:
         """POST; gives the response."""
@@ -53,5 +54,5 @@ async def api(store: Store, metrics: Metrics) -> AsyncIterator[Api]:
     site = await open_site(client, metrics, health, life, load_settings({"role": "api", "redis-url": "memory://"}, {}), [])
     async with running(client.run), running(site.run):
         life.start()
-        yield Api(site.quart.test_client(), store, life, client)
+        yield Api(site.quart.test_client(), store, life, client, site)
         life.stop()
