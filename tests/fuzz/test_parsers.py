@@ -23,7 +23,7 @@ from _taskqueue.domain.task import Failure, FailureSample, Record, Submission, f
 from _taskqueue.filters import FILTERS, Filter, read_filter
 from _taskqueue.settings import OPTIONS, load_settings, parse_queues, parse_tokens, show_settings
 from _taskqueue.store import wire
-from _taskqueue.store.browse import CUT_BYTES, Position
+from _taskqueue.store.browse import Position
 from _taskqueue.terms import READERS, TIME_MAX_MS, TermsError, read_submission, read_time, unknown_fields
 from _taskqueue.web.access import Access, Bucket, host_name, is_loopback
 from _taskqueue.web.bodies import EditBody, OperationBody, QueueBody, RerunBody, RetryBody, SessionBody, SubmitBody
@@ -110,7 +110,6 @@ def test_a_time_that_is_shown_reads_back(ms: int) -> None:
     assert read_time(show_time(ms)) == ms
 
 
-@pytest.mark.xfail(strict=True, reason="the pattern admits t and z, as RFC 3339 does, but the reader behind it does not")
 def test_a_time_may_be_written_in_small_letters() -> None:
     assert read_time("2030-01-31t08:00:00z") == read_time("2030-01-31T08:00:00Z")
 
@@ -217,6 +216,8 @@ def test_a_cursor_that_was_tampered_with_is_refused(at: Position, data: Any) -> 
 @SOME
 @given(st.one_of(any_text, st.text(string.ascii_letters + string.digits + "-_=", max_size=60)))
 def test_a_text_that_is_no_cursor_is_refused(text: str) -> None:
+    assume(text)
+
     with pytest.raises(Problem) as refused:
         Cursors(b"secret").read(text, Filter(), True)
 
@@ -306,7 +307,6 @@ def test_a_mistake_in_the_tokens_does_not_show_a_secret(terms: str) -> None:
     assert secret not in str(refused.value)
 
 
-@pytest.mark.xfail(strict=True, reason="a secret that stands alone is taken for the name of the token, which the error shows")
 def test_a_secret_without_a_name_is_not_shown() -> None:
     secret = SECRET
 
@@ -331,7 +331,6 @@ def test_a_cookie_of_plain_letters_that_we_did_not_write_is_nobodys(value: str) 
     assert access._by_cookie(value).name == "nobody"
 
 
-@pytest.mark.xfail(strict=True, reason="hmac.compare_digest takes no other letters: TypeError, so 500")
 @pytest.mark.parametrize("value", ["me|1|\u00e9", "\u65e5||\u65e5", "me|\u00b2|\u00e9"])
 def test_a_cookie_of_any_letters_that_we_did_not_write_is_nobodys(value: str) -> None:
     access = Access(parse_tokens("me:admin:0123456789abcdef"), guarded=False, rate_s=0, hosts=None, secret=b"s")
@@ -446,16 +445,16 @@ def test_seconds_are_a_number_or_a_problem(value: Any) -> None:
 
 
 @SOME
-@given(st.binary(max_size=40_000), st.lists(any_text, max_size=3).map(tuple), st.dictionaries(names, any_text, max_size=3))
+@given(st.integers(0, 80_000).map(bytes), st.lists(any_text, max_size=3).map(tuple), st.dictionaries(names, any_text, max_size=3))
 def test_a_record_whose_payload_was_cut_reads_back_but_for_its_end(payload: bytes, tags: tuple[str, ...], meta: dict[str, str]) -> None:
     record = Record("t", False, 1, payload=payload, tags=tags, meta=meta)
     packed = wire.encode(record)
 
-    found = wire.decode_cut(packed[:CUT_BYTES], len(packed))
+    found = wire.decode_cut(packed[: wire.CUT_BYTES], len(packed))
 
     assert msgspec.structs.replace(found, payload=b"") == msgspec.structs.replace(record, payload=b"")
     assert len(found.payload) == len(payload)
-    kept = len(payload) - max(0, len(packed) - CUT_BYTES)
+    kept = len(payload) - max(0, len(packed) - wire.CUT_BYTES)
     assert found.payload[:kept] == payload[:kept]
 
 

@@ -202,7 +202,6 @@ async def test_a_long_payload_is_cut_in_a_list_and_its_length_is_known(desk: Des
     assert 0 < sight.cut_bytes < 100_000
 
 
-@pytest.mark.xfail(strict=True, reason="a record is cut at 16 KiB wherever that is: long meta make the list fail")
 @pytest.mark.parametrize("read", ["page", "count"])
 async def test_a_task_with_all_the_meta_it_may_have_is_listed(desk: Desk, read: str) -> None:
     meta = {f"key{number}": "\u65e5" * 512 for number in range(16)}
