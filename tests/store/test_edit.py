@@ -12,6 +12,7 @@ from _taskqueue.domain.backoff import Backoff
 from _taskqueue.domain.states import State
 from _taskqueue.store import wire
 from _taskqueue.store.browse import Browse
+from _taskqueue.store.wire import decode_record, encode
 from tests.store.desk import FAULT, QUEUE, STATES, Desk, until
 
 pytestmark = pytest.mark.anyio
@@ -26,15 +27,9 @@ def now_ms() -> int:
 
 async def edit(desk: Desk, task_id: str, run_at_ms: int | None = None, **changes: Any) -> tuple[State | None, int]:
     """Change a task as it is seen now."""
-    seen = await raw(desk, task_id)
-    return await desk.store.edit(QUEUE, task_id, seen, msgspec.structs.replace(wire.decode_record(seen), **changes), run_at_ms)
-
-
-async def raw(desk: Desk, task_id: str) -> bytes:
-    """The record of a task as it is stored."""
-    found = await desk.store.raw_record(QUEUE, task_id)
-    assert found is not None
-    return found
+    seen = await desk.store.raw_record(QUEUE, task_id)
+    assert seen is not None
+    return await desk.store.edit(QUEUE, task_id, seen, msgspec.structs.replace(decode_record(seen), **changes), run_at_ms)
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -52,7 +47,8 @@ async def test_an_unknown_task_has_no_state(desk: Desk) -> None:
     task_id = await desk.in_state(State.PENDING)
     seen = await raw(desk, task_id)
 
-    assert await desk.store.edit(QUEUE, "nothing", seen, wire.decode_record(seen), None) == (None, 0)
+    assert await desk.store.raw_record(QUEUE, "nothing") is None
+    assert await desk.store.edit(QUEUE, "nothing", encode(seen), seen, None) == (None, 0)
 
 
 async def test_of_two_that_change_a_task_at_once_one_is_told(desk: Desk) -> None:
@@ -60,8 +56,8 @@ async def test_of_two_that_change_a_task_at_once_one_is_told(desk: Desk) -> None
     seen = await raw(desk, task_id)
     mine, theirs = (msgspec.structs.replace(wire.decode_record(seen), max_attempts=number) for number in (1, 2))
 
-    first = await desk.store.edit(QUEUE, task_id, seen, mine, None)
-    second = await desk.store.edit(QUEUE, task_id, seen, theirs, None)
+    first = await desk.store.edit(QUEUE, task_id, encode(seen), mine, None)
+    second = await desk.store.edit(QUEUE, task_id, encode(seen), theirs, None)
 
     assert (first, second) == ((State.PENDING, 1), (State.PENDING, -1))
     assert (await desk.sight(task_id)).record == mine

@@ -89,9 +89,8 @@ async def test_acts_are_told(desk: Desk, events: EventLog) -> None:
     await events.read()
 
     await desk.store.retry(QUEUE, [(dead, 5), (gone, 5)], [State.DEAD])
-    seen = await desk.store.raw_record(QUEUE, later)
-    assert seen is not None
-    await desk.store.edit(QUEUE, later, seen, wire.decode_record(seen), 1)
+    seen = (await desk.sight(later)).record
+    await desk.store.edit(QUEUE, later, wire.encode(seen), seen, 1)
     await desk.store.remove(QUEUE, gone, later)
 
     assert [(event.what, event.count, set(event.ids)) for event in await events.read()] == [
