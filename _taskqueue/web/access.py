@@ -100,16 +100,21 @@ class Access:
         """Nobody needs a token for anything."""
         return not self._tokens
 
-    def admit(self, visit: Visit) -> Caller:
-        """Who it is. Raises Problem for a wrong host, wrong credentials, and too many requests."""
+    def admit(self, found: Route, visit: Visit) -> Caller:
+        """Who it is. Raises Problem for a wrong host, wrong credentials, too many requests, and a scope that is missing.
+
+        Probes and pages, which need no scope, do not count against the rate.
+        """
         self._check_host(visit)
         caller = self._identify(visit)
+        if found.scope is Scope.NONE:
+            return caller
         self._check_rate(caller, visit)
+        self._check_scope(found, caller)
         return caller
 
-    def check(self, found: Route, caller: Caller) -> None:
-        """Raises Problem unless this caller may use the route."""
-        if found.scope is Scope.NONE or found.scope in caller.scopes or (found.contract and self._contract_is_open(caller)):
+    def _check_scope(self, found: Route, caller: Caller) -> None:
+        if found.scope in caller.scopes or (found.contract and self._contract_is_open(caller)):
             return
         if caller is NOBODY:
             problem = Problem(401, "unauthorized", "this needs a token: send Authorization: Bearer <token>")
@@ -175,7 +180,7 @@ class Access:
         """A page whose name was re-bound to this machine's loopback address is a foreign page."""
         if self._hosts is None:
             return
-        name = host_name(visit.host)
+        name = host_name(visit.host).lower()
         if name not in self._hosts and not _is_address(name):
             raise Problem(
                 421, "wrong_host", f"this server is not called {name[:100]!r}; name it with --allowed-hosts to admit it"

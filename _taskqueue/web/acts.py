@@ -14,12 +14,12 @@ from _taskqueue.domain.task import Record, Submission
 from _taskqueue.producer import Producer
 from _taskqueue.store.answers import Sight
 from _taskqueue.store.wire import decode_record
-from _taskqueue.tasks.binding import encode_json
 from _taskqueue.terms import READERS, FieldError, TermsError
 from _taskqueue.web.bodies import EditBody, RerunBody, RetryBody
 from _taskqueue.web.catalog import Catalog
 from _taskqueue.web.problems import Problem, from_refusal, from_terms, in_time, json_response
-from _taskqueue.web.routing import Scope, route
+from _taskqueue.web.reading import read_payload
+from _taskqueue.web.routing import Scope, body_bytes, read_body, route
 from _taskqueue.web.shapes import Accepted, TaskDetail, show_detail
 from _taskqueue.web.tasks import unknown_task
 
@@ -69,11 +69,13 @@ class ActsApi:
         "POST", "/tasks/<task_id>/rerun", scope=Scope.SUBMIT, body=RerunBody, audited=True, answers={202: Accepted},
         problems=(400, 404, 409, 413, 422),
     )  # fmt: skip
-    async def rerun(self, task_id: str, body: RerunBody) -> Response:
+    async def rerun(self, task_id: str) -> Response:
         """Submit a new task like this one, or with another payload."""
+        body = await body_bytes()
+        read_body(body, RerunBody)
         with in_time():
             sight = await self._sight(task_id)
-            submission = self._like(sight, body)
+            submission = self._like(sight, _read_raw(body).get("payload"))
             await self._catalog.check(submission, self._producer.default_task)
             try:
                 new_id = await self._producer.submit(submission)
@@ -157,18 +159,22 @@ class ActsApi:
     def _show(self, sight: Sight, status: int = 200) -> Response:
         return json_response(show_detail(self._catalog.mask(sight, self._producer.default_task)), status)
 
-    def _like(self, sight: Sight, body: RerunBody) -> Submission:
+    def _like(self, sight: Sight, instead: msgspec.Raw | None) -> Submission:
         old: Record = sight.record
         payload, is_text = old.payload, old.is_text
-        if body.payload is not msgspec.UNSET:
-            is_text = isinstance(body.payload, str)
-            payload = body.payload.encode() if is_text else encode_json(body.payload)
+        if instead is not None:
+            payload, is_text = read_payload(bytes(instead))
         if len(payload) > self._producer.payload_bytes_max:
             raise Problem(413, "payload_too_large", f"the payload has {len(payload)} bytes, more than {self._producer.payload_bytes_max}")
         record = msgspec.structs.replace(
             old, payload=payload, is_text=is_text, created_ms=self._producer.now_ms(), rerun_of=sight.id, batch="", unique_key=""
         )
         return Submission(record, sight.queue, expires_in_ms=old.expires_in_ms)
+
+
+def _read_raw(body: bytes) -> dict[str, msgspec.Raw]:
+    """The fields of a body as they were sent: a payload keeps its every digit."""
+    return msgspec.json.decode(body or b"{}", type=dict[str, msgspec.Raw])
 
 
 def _read_changes(body: EditBody) -> dict[str, Any]:

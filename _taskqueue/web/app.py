@@ -40,8 +40,7 @@ def create_app(
         _refuse_large()
         headers = request.headers
         cookie = request.cookies.get(COOKIE, "") if "Cookie" in headers else ""
-        g.caller = access.admit(Visit(request.host, str(request.remote_addr), headers.get("Authorization", ""), cookie))
-        access.check(found, g.caller)
+        g.caller = access.admit(found, Visit(request.host, str(request.remote_addr), headers.get("Authorization", ""), cookie))
 
     @app.after_request
     async def note(response: Response) -> Response:

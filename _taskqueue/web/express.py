@@ -80,14 +80,9 @@ class Express:
         self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes], receive: Receive
     ) -> tuple[int, bytes, Mapping[str, str], bytes]:
         """Status, content type, headers and body. Raises Problem."""
-        caller = self._access.admit(
-            Visit(
-                headers.get(b"host", b"").decode("latin-1"),
-                (scope.get("client") or ("<local>",))[0],
-                headers.get(b"authorization", b"").decode("latin-1"),
-            )
-        )
-        self._access.check(self._route, caller)
+        host, authorization = headers.get(b"host", b""), headers.get(b"authorization", b"")
+        peer = (scope.get("client") or ("<local>",))[0]
+        self._access.admit(self._route, Visit(host.decode("latin-1"), peer, authorization.decode("latin-1")))
         body = await self._read(headers, receive)
         try:
             submission, ignored = await self._api.read_one(body, strict=False)

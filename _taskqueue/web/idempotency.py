@@ -90,8 +90,8 @@ def read_key(text: str | None) -> str | None:
     if text is None:
         return None
     key = text.strip()
-    if key != '"' and key[:1] == key[-1:] == '"':
-        key = key[1:-1].replace('\\"', '"').replace("\\\\", "\\")
+    if key.startswith('"'):
+        key = key[1:-1].replace('\\"', '"').replace("\\\\", "\\") if key.endswith('"') else ""
     if not 1 <= len(key) <= KEY_CHARS_MAX or not key.isascii() or not key.isprintable():
         raise Problem(400, "invalid_idempotency_key", f"Idempotency-Key must have 1 to {KEY_CHARS_MAX} printable ASCII characters")
     return key

@@ -25,6 +25,8 @@ _TAGS = {
     **dict.fromkeys(("/config", "/audit"), "process"),
     "/autoscale": "queues",
 }
+KEY_TEXT = r'^("[!#-[\]-~]{1,200}"|[!#-~]([ -~]{0,253}[!-~])?)$'
+"""Quoted as the draft of the header has it, or bare."""
 ALWAYS = (400, 401, 403, 408, 413, 414, 421, 422, 429, 431, 500, 503)
 """Problems that any route may answer with: the shape of the request, access, rate, defects, the store."""
 
@@ -152,7 +154,7 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
 def _header_parameters(found: Route) -> list[dict[str, Any]]:
     if found.path not in ("/tasks", "/tasks/batch") or found.method != "POST":
         return []
-    schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!#-~]+$"}
+    schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": KEY_TEXT}
     return [{"name": "Idempotency-Key", "in": "header", "required": False, "schema": schema}]
 
 

@@ -27,9 +27,15 @@ def now_ms() -> int:
 
 async def edit(desk: Desk, task_id: str, run_at_ms: int | None = None, **changes: Any) -> tuple[State | None, int]:
     """Change a task as it is seen now."""
-    seen = await desk.store.raw_record(QUEUE, task_id)
-    assert seen is not None
+    seen = await raw(desk, task_id)
     return await desk.store.edit(QUEUE, task_id, seen, msgspec.structs.replace(decode_record(seen), **changes), run_at_ms)
+
+
+async def raw(desk: Desk, task_id: str) -> bytes:
+    """The record of a task as it is stored."""
+    found = await desk.store.raw_record(QUEUE, task_id)
+    assert found is not None
+    return found
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -48,7 +54,7 @@ async def test_an_unknown_task_has_no_state(desk: Desk) -> None:
     seen = await raw(desk, task_id)
 
     assert await desk.store.raw_record(QUEUE, "nothing") is None
-    assert await desk.store.edit(QUEUE, "nothing", encode(seen), seen, None) == (None, 0)
+    assert await desk.store.edit(QUEUE, "nothing", seen, decode_record(seen), None) == (None, 0)
 
 
 async def test_of_two_that_change_a_task_at_once_one_is_told(desk: Desk) -> None:

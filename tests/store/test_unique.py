@@ -218,7 +218,6 @@ async def test_a_task_is_not_tried_again_while_another_holds_its_key(desk: Desk)
     assert await desk.state(old) is State.DEAD
 
 
-@pytest.mark.xfail(strict=True, reason="retry takes the key back as one without an end, so it is free when the task ends")
 async def test_another_try_leaves_a_key_its_time(desk: Desk) -> None:
     holder = await desk.in_state(State.DEAD, **unique(ttl_ms=60_000))
     await desk.store.retry(QUEUE, [(holder, 5)], [State.DEAD])

@@ -22,7 +22,10 @@ local function take_key_back(id)
     return true
   end
   local holder = string.match(redis.call('HGET', uniques, key) or '', '^(.*)|.$')
-  if holder and holder ~= id then
+  if holder == id then
+    return true
+  end
+  if holder then
     local state = find(holder)
     if state and not ends[state] then
       return false
