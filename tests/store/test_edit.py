@@ -10,9 +10,8 @@ import pytest
 
 from _taskqueue.domain.backoff import Backoff
 from _taskqueue.domain.states import State
-from _taskqueue.store import wire
 from _taskqueue.store.browse import Browse
-from _taskqueue.store.wire import decode_record, encode
+from _taskqueue.store.wire import decode_record
 from tests.store.desk import FAULT, QUEUE, STATES, Desk, until
 
 pytestmark = pytest.mark.anyio
@@ -60,10 +59,10 @@ async def test_an_unknown_task_has_no_state(desk: Desk) -> None:
 async def test_of_two_that_change_a_task_at_once_one_is_told(desk: Desk) -> None:
     task_id = await desk.in_state(State.PENDING)
     seen = await raw(desk, task_id)
-    mine, theirs = (msgspec.structs.replace(wire.decode_record(seen), max_attempts=number) for number in (1, 2))
+    mine, theirs = (msgspec.structs.replace(decode_record(seen), max_attempts=number) for number in (1, 2))
 
-    first = await desk.store.edit(QUEUE, task_id, encode(seen), mine, None)
-    second = await desk.store.edit(QUEUE, task_id, encode(seen), theirs, None)
+    first = await desk.store.edit(QUEUE, task_id, seen, mine, None)
+    second = await desk.store.edit(QUEUE, task_id, seen, theirs, None)
 
     assert (first, second) == ((State.PENDING, 1), (State.PENDING, -1))
     assert (await desk.sight(task_id)).record == mine

@@ -203,7 +203,7 @@ async def sign_in(api: Api, secret: str) -> str:
     assert response.status_code == 200, await response.get_data()
     header = response.headers["Set-Cookie"]
     assert all(part in header for part in ("HttpOnly", "SameSite=Strict", "Path=/", "Max-Age="))
-    api.http.cookie_jar.clear()  # type: ignore[union-attr]
+    api.http.cookie_jar.clear()
     return str(header.split(";")[0].partition("=")[2].strip('"'))
 
 
