@@ -61,6 +61,7 @@ GLOBAL_KEYS: dict[str, str] = {
     "handlers": "hash task → JSON of its description; forgotten when nobody names it for long",
     "handler_times": "sorted set task → when it was last named; as above",
     "operations": "hash id → JSON of a bulk operation; at most 200",
+    "operating": "set of operations that have not ended",
     "operators": "hash operation → process|until ms that works on it; removed with the operation",
     "audit": "stream of who did what; at most about 1,000 entries",
     "secret": "string that signs cursors; made once",

@@ -67,9 +67,14 @@ class Operations:
         found = pairs(await self._store.command("operations", "HGETALL", self._store.key("operations")))
         return sorted((msgspec.json.decode(text, type=Operation) for _, text in found), key=lambda one: one.created_ms, reverse=True)
 
+    async def under_way(self) -> list[str]:
+        """Ids of those that have not ended."""
+        return sorted(name.decode() for name in await self._store.command("operations", "SMEMBERS", self._store.key("operating")))
+
     async def create(self, operation: Operation) -> None:
         """Keep a new one, and forget the oldest that have ended."""
         await self._write(operation)
+        await self._store.command("operations", "SADD", self._store.key("operating"), operation.id)
         for old in [one for one in (await self.all())[OPERATIONS_MAX:] if one.ended]:
             await self._store.command("operations", "HDEL", self._store.key("operations"), old.id)
 
@@ -82,6 +87,7 @@ class Operations:
         """Keep how far it is. A request to stop that came meanwhile is not lost: it has a mark of its own."""
         await self._write(operation)
         if operation.ended:
+            await self._store.command("operations", "SREM", self._store.key("operating"), operation.id)
             await self._store.command("operations", "HDEL", self._store.key("operators"), operation.id, f"{operation.id}:stop")
 
     async def stop(self, operation_id: str) -> None:

@@ -62,9 +62,8 @@ class Operator:
         task_status.started()
         while not self._stopping.is_set():
             try:
-                for operation in await self._operations.all():
-                    if not operation.ended:
-                        await self._carry_out(operation.id)
+                for operation_id in await self._operations.under_way():
+                    await self._carry_out(operation_id)
             except (StoreError, StoreUnsuitable) as error:
                 log.debug("operations wait: %s", error)
             await self._pause(LOOK_S)
