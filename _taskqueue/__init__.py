@@ -5,6 +5,7 @@ The floors, from the top; a module imports only from floors below its own (check
     wheel               what the wheel adds around the face
     cli                 flags and commands; imports no role
     web                 the HTTP API and the metrics endpoint, on Quart and Hypercorn
+    remote              the Python client of that API, on httpx
     work | upkeep       run tasks | promote, recover, prune, sample
     opening             opens the store that the settings name
     client              the producer side: submit, look, cancel, wait
