@@ -63,7 +63,10 @@ class NewTask:
 
 def task_body(payload: Any, terms: Terms) -> bytes:
     """The JSON of one submission. Raises TypeError when the payload has none."""
-    return msgspec.json.encode({"payload": payload, **{name: plain(value) for name, value in terms.items() if value is not None}})
+    given = {name: plain(value) for name, value in terms.items() if value is not None}
+    if isinstance(given.get("unique"), str):
+        given["unique"] = {"key": given["unique"]}
+    return msgspec.json.encode({"payload": payload, **given})
 
 
 def plain(value: Any) -> Any:

@@ -168,7 +168,7 @@ class TaskCalls(Asking):
             task = yield from self._ask(Task, request)
             if task.done or self.patience.clock() >= until:
                 return task
-            yield from self._not_too_soon(asked_at, request.hold_s, until)
+            yield from self._not_too_soon(asked_at, request.hold_s)
 
     def result(self, task_id: str, *, wait: float = 0.0) -> Flow[Any]:
         """What a task returned.
@@ -192,7 +192,7 @@ class TaskCalls(Asking):
                 return decode(reply.body, Any)
             if self.patience.clock() >= until:
                 raise ResultNotReady(task_id, str(decode(reply.body, dict[str, Any]).get("state", "")))
-            yield from self._not_too_soon(asked_at, request.hold_s, until)
+            yield from self._not_too_soon(asked_at, request.hold_s)
 
     def page(self, order: Literal["asc", "desc"], limit: int, cursor: str | None, filters: Filters) -> Flow[TaskPage]:
         """Some tasks of a list."""
@@ -265,10 +265,10 @@ class TaskCalls(Asking):
         hold_s = max(0.0, min(HOLD_S, until - now))
         return Request("GET", where, {"wait": f"{hold_s:.3f}"}, repeatable=True, hold_s=hold_s)
 
-    def _not_too_soon(self, asked_at: float, hold_s: float, until: float) -> Flow[None]:
-        now = self.patience.clock()
-        if now - asked_at < hold_s - AGAIN_S:
-            yield Pause(min(AGAIN_S, max(0.0, until - now)))
+    def _not_too_soon(self, asked_at: float, hold_s: float) -> Flow[None]:
+        early_s = hold_s - (self.patience.clock() - asked_at)
+        if early_s > 0:
+            yield Pause(min(AGAIN_S, early_s))
 
 
 class Listing:
