@@ -6,7 +6,7 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-api run-worker build-api build-worker build-all test clean fmt lint
+.PHONY: help run run-api run-worker build-api build-worker build-all test clean fmt lint audit
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -29,6 +29,9 @@ lint: $(VENV)/.dev ## style, types, and which floor imports which
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+audit: $(VENV)/.dev ## known vulnerabilities and licences of everything installed
+	$(BIN)/python .ci/audit.py
+
 fmt: $(VENV)/.dev ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -39,7 +42,7 @@ build-api: dist/taskqueue-api ## dist/taskqueue-api
 
 build-worker: dist/taskqueue-worker ## dist/taskqueue-worker
 
-SOURCES := taskqueue.py pyproject.toml $(shell find _taskqueue -name '*.py' -o -name '*.lua')
+SOURCES := taskqueue.py pyproject.toml $(shell find _taskqueue -type f -not -name '*.pyc')
 
 dist/taskqueue: $(VENV)/.dev $(SOURCES)
 	$(BIN)/pex . --venv prepend --console-script taskqueue --output-file $@

@@ -82,6 +82,7 @@ class Settings:
     rate_limit_s: float
     """requests a second for each token or address; 0: no limit"""
     allowed_hosts: frozenset[str]
+    cors_origins: frozenset[str]
     strict_tasks: bool
 
 
@@ -234,6 +235,14 @@ def _hosts(text: str) -> frozenset[str]:
     return frozenset(part.strip().lower() for part in text.split(",") if part.strip())
 
 
+def _origins(text: str) -> frozenset[str]:
+    found = _hosts(text)
+    for origin in found:
+        if not re.fullmatch(r"https?://[a-z0-9.:\[\]-]+", origin):
+            raise ValueError(f"{origin!r} is no origin; write it as https://example.com, without a path")
+    return found
+
+
 def _switch(text: str) -> bool:
     return _one_of("on", "off")(text) == "on"
 
@@ -274,6 +283,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("tokens", "", parse_tokens, "who may use the API: name:scope:secret, …; scopes read, submit, operate, admin", "tokens"),
     Option("rate-limit", "0", _rate, "requests a second for each token or address; 0 sets no limit", "rate_limit_s"),
     Option("allowed-hosts", "", _hosts, "names this server may be called by, besides addresses and localhost", "allowed_hosts"),
+    Option("cors-origins", "", _origins, "sites whose pages may call the API: https://example.com, …", "cors_origins"),
     Option("strict-tasks", "off", _switch, "on refuses tasks that no live worker knows", "strict_tasks"),
 )  # fmt: skip
 

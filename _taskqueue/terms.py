@@ -9,7 +9,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -29,6 +29,7 @@ from _taskqueue.domain.task import (
     Unique,
 )
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TIME_MAX_MS = 253_402_300_799_999
 """The end of the year 9999; what is later, by its offset, counts as this."""
 TAGS_MAX, TAG_CHARS_MAX = 10, 64
@@ -139,6 +140,8 @@ def _queue(value: Any) -> str:
 
 def _whole(low: int, high: int) -> Callable[[Any], int]:
     def read(value: Any) -> int:
+        if isinstance(value, float) and value.is_integer():  # JSON Schema takes 5.0 for a whole number
+            value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise ValueError(f"must be a whole number from {low} to {high}")
         return value
@@ -174,9 +177,9 @@ def read_time(value: Any) -> int:
         raise ValueError(problem)
     try:
         at = datetime.fromisoformat(value)
-        ms = round(at.timestamp() * 1000)
-    except (ValueError, OverflowError):
+    except ValueError:
         raise ValueError(problem) from None
+    ms = round((at - EPOCH).total_seconds() * 1000)
     return min(max(0, ms), TIME_MAX_MS)
 
 

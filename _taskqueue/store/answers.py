@@ -116,14 +116,14 @@ class Count:
     next_score: float | None
     next_record: Record | None
     settings: Mapping[str, str] = field(default_factory=dict)
-    claimed_recently: tuple[int, int, int] = (0, 0, 0)
-    """in this minute and in the two before"""
-    ended_recently: tuple[int, int, int] = (0, 0, 0)
+    recent: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """series → counts in this minute and in the two before"""
 
     @property
     def rate_s(self) -> float:
-        """Tasks ended a second over the last minute or so: this minute's, and the rest from the one before."""
-        return _recent_rate(self.ended_recently, self.now_ms)
+        """Tasks ended a second over the last minute: this minute's, and the rest from the one before."""
+        part = self.now_ms % 60_000 / 60_000
+        return sum((self.recent[name][0] + self.recent[name][1] * (1 - part)) / 60 for name in ("succeeded", "dead"))
 
     def latency_s(self, head_start_ms: int) -> float:
         """Age of the next pending task in seconds; 0 when none is pending."""
@@ -135,11 +135,6 @@ class Count:
     def backlog(self) -> int:
         """Tasks that a free slot could start now."""
         return self.states["pending"] - self.unroutable
-
-
-def _recent_rate(recent: tuple[int, int, int], now_ms: int) -> float:
-    part = now_ms % 60_000 / 60_000
-    return (recent[0] + recent[1] * (1 - part)) / 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +151,9 @@ def pack_number(delay_ms: int, priority: int) -> int:
     return delay_ms * 16 + priority
 
 
+RECENT = ("submitted", "claimed", "succeeded", "retried", "dead")
+
+
 def read_count(queue: str, reply: list[Any]) -> Count:
     """The reply of the script ``count``."""
     now, scheduled, pending, unroutable, running, retrying, succeeded, dead, cancelled, expired, *rest = reply
@@ -164,13 +162,11 @@ def read_count(queue: str, reply: list[Any]) -> Count:
         "scheduled": scheduled, "blocked": 0, "pending": pending + unroutable, "running": running, "retrying": retrying,
         "succeeded": succeeded, "dead": dead, "cancelled": cancelled, "expired": expired,
     }  # fmt: skip
-    claimed, ok, failed = recent[:3], recent[3:6], recent[6:9]
     return Count(
         queue, now, states, unroutable, workers, float(score) if score else None,
         wire.decode_cut(head, length) if head else None,
         {name.decode(): value.decode() for name, value in pairs(settings)},
-        (claimed[0], claimed[1], claimed[2]),
-        (ok[0] + failed[0], ok[1] + failed[1], ok[2] + failed[2]),
+        {name: recent[at * 3 : at * 3 + 3] for at, name in enumerate(RECENT)},
     )  # fmt: skip
 
 

@@ -34,6 +34,8 @@ class Operation(msgspec.Struct):
     failed: int = 0
     skipped: int = 0
     finished_ms: int = 0
+    counted: bool = True
+    """False: matched is a lower bound"""
     key: float = 0.0
     last_id: str = ""
     """where it goes on"""

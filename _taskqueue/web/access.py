@@ -54,14 +54,14 @@ class Bucket:
     """Tokens that refill with time, one bucket per key; the least recently seen key is forgotten first."""
 
     def __init__(self, per_second: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._rate, self._burst, self._clock = per_second, burst, clock
+        self._rate, self.burst, self._clock = per_second, burst, clock
         self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, key: str) -> float:
         """Take one; gives 0, or the seconds until there is one again."""
         now = self._clock()
-        level, at = self._levels.pop(key, (self._burst, now))
-        level = min(self._burst, level + (now - at) * self._rate)
+        level, at = self._levels.pop(key, (self.burst, now))
+        level = min(self.burst, level + (now - at) * self._rate)
         wait_s = 0.0 if level >= 1 else (1 - level) / self._rate
         self._levels[key] = (level if wait_s else level - 1, now)
         if len(self._levels) > PEERS_MAX:
@@ -156,7 +156,10 @@ class Access:
             return
         key = peer_of(request) if caller in (ANYBODY, NOBODY) else f"token {caller.name}"
         if wait_s := self._rates.take(key):
-            raise Problem(429, "rate_limited", "too many requests; slow down", retry_after_s=int(wait_s) + 1)
+            problem = Problem(429, "rate_limited", "too many requests; slow down", retry_after_s=int(wait_s) + 1)
+            problem.headers["RateLimit-Policy"] = f'"default";q={self._rates.burst:.0f};w=1'
+            problem.headers["RateLimit"] = f'"default";r=0;t={int(wait_s) + 1}'
+            raise problem
 
     def _check_host(self) -> None:
         """A page whose name was re-bound to this machine's loopback address is a foreign page."""
@@ -231,15 +234,3 @@ def cookie_header(value: str, *, secure: bool, age_s: int = SESSION_S) -> str:
     if secure:
         morsel["secure"] = True
     return morsel.OutputString()
-
-
-SECURITY_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-        "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}

@@ -13,11 +13,11 @@ from _taskqueue.domain.states import State
 from _taskqueue.domain.task import Record, Submission
 from _taskqueue.producer import Producer
 from _taskqueue.store.answers import Sight
+from _taskqueue.tasks.binding import encode_json
 from _taskqueue.terms import READERS, FieldError, TermsError
 from _taskqueue.web.bodies import EditBody, RerunBody, RetryBody
 from _taskqueue.web.catalog import Catalog
 from _taskqueue.web.problems import Problem, from_refusal, from_terms, in_time, json_response
-from _taskqueue.web.reading import read_payload
 from _taskqueue.web.routing import Scope, route
 from _taskqueue.web.shapes import Accepted, TaskDetail, show_detail
 from _taskqueue.web.tasks import unknown_task
@@ -153,11 +153,9 @@ class ActsApi:
     def _like(self, sight: Sight, body: RerunBody) -> Submission:
         old: Record = sight.record
         payload, is_text = old.payload, old.is_text
-        if body.payload is not None:
-            try:
-                payload, is_text = read_payload(bytes(body.payload))
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise Problem(400, "invalid_json", f"the payload is not JSON: {error}") from None
+        if body.payload is not msgspec.UNSET:
+            is_text = isinstance(body.payload, str)
+            payload = body.payload.encode() if is_text else encode_json(body.payload)
         if len(payload) > self._producer.payload_bytes_max:
             raise Problem(413, "payload_too_large", f"the payload has {len(payload)} bytes, more than {self._producer.payload_bytes_max}")
         record = msgspec.structs.replace(

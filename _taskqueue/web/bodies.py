@@ -26,6 +26,8 @@ TimeIn = Annotated[str, Meta(description="RFC 3339 with an offset", extra_json_s
 TaskName = Annotated[str, Meta(pattern="^[A-Za-z0-9_.:-]{1,128}$")]
 QueueName = Annotated[str, Meta(pattern="^[a-z0-9_.-]{1,64}$")]
 BatchId = Annotated[str, Meta(pattern="^[A-Za-z0-9_.:-]{1,64}$")]
+Tag = Annotated[str, Meta(min_length=1, max_length=64, extra_json_schema={"pattern": "^[ -+--~]+$"})]
+Tags = Annotated[list[Tag], Meta(max_length=10)]
 Line = Annotated[str, Meta(min_length=1, max_length=255, pattern="^[ -~]+$")]
 
 
@@ -52,7 +54,7 @@ class SubmitBody(msgspec.Struct):
     backoff: Backoff | None = None
     expires_in: LongDurationIn | None = None
     unique: UniqueIn | None = None
-    tags: Annotated[list[Annotated[str, Meta(min_length=1, max_length=64, pattern="^[ -+--~]+$")]], Meta(max_length=10)] | None = None
+    tags: Tags | None = None
     meta: (
         Annotated[
             dict[Annotated[str, Meta(pattern="^[A-Za-z0-9_.-]{1,64}$")], Annotated[str, Meta(max_length=512, pattern="^[ -~]*$")]],
@@ -81,7 +83,7 @@ class RetryBody(msgspec.Struct, forbid_unknown_fields=True):
 class RerunBody(msgspec.Struct, forbid_unknown_fields=True):
     """What the new task gets instead."""
 
-    payload: msgspec.Raw | None = None
+    payload: Any = msgspec.UNSET
 
 
 class EditBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -90,7 +92,7 @@ class EditBody(msgspec.Struct, forbid_unknown_fields=True):
     priority: Annotated[int, Meta(ge=0, le=9)] | msgspec.UnsetType = msgspec.UNSET
     run_at: TimeIn | msgspec.UnsetType = msgspec.UNSET
     max_attempts: Annotated[int, Meta(ge=1, le=1000)] | msgspec.UnsetType = msgspec.UNSET
-    tags: list[str] | msgspec.UnsetType = msgspec.UNSET
+    tags: Tags | msgspec.UnsetType = msgspec.UNSET
 
 
 class PauseBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -115,8 +117,8 @@ class OperationBody(msgspec.Struct, forbid_unknown_fields=True):
     """One action on many tasks."""
 
     action: Literal["retry", "run", "cancel", "delete"]
-    filter: dict[str, Annotated[str, Meta(max_length=1000)]] | None = None
-    ids: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=1000)] | None = None
+    filter: dict[str, Annotated[str, Meta(max_length=1000)]] | msgspec.UnsetType = msgspec.UNSET
+    ids: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=1000)] | msgspec.UnsetType = msgspec.UNSET
     dry_run: bool = False
     rate: Annotated[float, Meta(gt=0, le=100_000, description="tasks a second")] | None = None
     expected: Whole | None = None

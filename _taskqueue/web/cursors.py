@@ -38,9 +38,9 @@ class Cursors:
         content = msgspec.msgpack.encode(_Content(wanted.digest, descending, at.key, at.id))
         return base64.urlsafe_b64encode(self._seal(content) + content).decode().rstrip("=")
 
-    def read(self, text: str | None, wanted: Filter, descending: bool) -> Position | None:
+    def read(self, text: str, wanted: Filter, descending: bool) -> Position | None:
         """The position of a cursor. Raises Problem when it is none, or belongs to another list."""
-        if text is None:
+        if not text:
             return None
         try:
             raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

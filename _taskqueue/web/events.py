@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
 import msgspec
@@ -21,6 +21,7 @@ from anyio.abc import TaskStatus
 from quart import Response, g, request
 
 from _taskqueue.domain.errors import StoreError, StoreUnsuitable
+from _taskqueue.store.answers import Count
 from _taskqueue.store.browse import Browse
 from _taskqueue.store.eventlog import Event, EventLog
 from _taskqueue.store.operations import Operations
@@ -34,6 +35,7 @@ from _taskqueue.web.workers import read_workers
 
 READ_S = 0.25
 QUEUES_S, WORKERS_S = 1.0, 5.0
+FLOW_MS_MAX = 3_000
 WATCH_S = 3.0
 BUFFER = 256
 CLIENTS_MAX, CLIENTS_EACH_MAX = 200, 20
@@ -47,10 +49,13 @@ TOPICS = ("stats", "queues", "tasks", "workers", "ops")
 log = logging.getLogger("taskqueue.events")
 
 
+TopicsText = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": f"^(({'|'.join(TOPICS)})(,({'|'.join(TOPICS)})){{0,9}})?$"})]
+
+
 class EventsQuery(msgspec.Struct):
     """Query of ``GET /events``."""
 
-    topics: str = ",".join(TOPICS)
+    topics: TopicsText = ",".join(TOPICS)
     queue: str = ""
     task_id: str = ""
     min_interval: Duration = "0"
@@ -90,6 +95,7 @@ class Live:
         self._arrived = asyncio.Event()
         self._watched_at = self._queues_at = self._workers_at = 0.0
         self._shown: dict[str, bytes] = {}
+        self._counts: dict[str, Count] = {}
         self._budget, self._budget_at = float(TASKS_A_SECOND_MAX), 0.0
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -178,27 +184,41 @@ class Live:
 
     async def _tell_queues(self) -> None:
         totals: dict[str, float] = {}
+        flow = {"submitted": 0, "done": 0, "failed": 0}
+        oldest_s = 0.0
         for queue in await self._store.queues(max_age_s=2.0):
             count = await self._store.count(queue)
             self._tell_changed("queue", "queues", queue, show_queue(count, self._store.head_start_ms))
             for state, number in count.states.items():
                 totals[state] = totals.get(state, 0) + number
             totals["rate_1m"] = round(totals.get("rate_1m", 0.0) + count.rate_s, 3)
-        self._tell_changed("stats", "stats", "", {"at": show_time(time.time() * 1000), **totals}, ignore="at")
+            oldest_s = max(oldest_s, count.latency_s(self._store.head_start_ms))
+            self._add_flow(flow, count)
+        now = {**flow, "running": totals.get("running", 0), "oldest": round(oldest_s, 3)}
+        self._tell("stats", "stats", {"at": show_time(time.time() * 1000), **totals, "per_second": now})
+
+    def _add_flow(self, flow: dict[str, int], count: Count) -> None:
+        """What came and went since the last look, about a second ago."""
+        before, self._counts[count.queue] = self._counts.get(count.queue), count
+        if before is None or count.now_ms - before.now_ms > FLOW_MS_MAX:
+            return
+        for name, series in (("submitted", ("submitted",)), ("done", ("succeeded",)), ("failed", ("retried", "dead"))):
+            flow[name] += sum(flow_between(before, count, one) for one in series)
 
     async def _tell_operations(self) -> None:
         for operation in (await self._operations.all())[:20]:
             self._tell_changed("operation", "ops", operation.id, show_operation(operation))
 
-    def _tell_changed(self, name: str, topic: str, key: str, value: Any, ignore: str = "") -> None:
-        plain = {k: v for k, v in value.items() if k != ignore} if isinstance(value, dict) else value
-        text = msgspec.json.encode(plain)
-        if self._shown.get(name + key) == text:
-            return
-        self._shown[name + key] = text
+    def _tell_changed(self, name: str, topic: str, key: str, value: Any) -> None:
+        text = msgspec.json.encode(value)
+        if self._shown.get(name + key) != text:
+            self._shown[name + key] = text
+            self._tell(name, topic, value, key if topic == "queues" else "")
+
+    def _tell(self, name: str, topic: str, value: Any, queue: str = "") -> None:
         message = pack(name, value, _now_id())
         for listener in self._listeners:
-            if listener.wants(topic, key if topic == "queues" else ""):
+            if listener.wants(topic, queue):
                 listener.give(message)
 
 
@@ -215,7 +235,7 @@ class EventsApi:
     async def events(self, query: EventsQuery) -> Response:
         """Everything that happens, as server-sent events; Last-Event-ID resumes."""
         listener = Listener(_topics(query.topics), frozenset(filter(None, query.queue.split(","))), query.task_id, _owner())
-        pause_s = min(60.0, read_seconds("min_interval", query.min_interval))
+        pause_s = min(60.0, read_seconds("min_interval", query.min_interval or "0"))
         self._live.add(listener)
         response = Response(self._messages(listener, pause_s, request.headers.get("Last-Event-ID", "")), 200, {}, "text/event-stream")
         response.headers["X-Accel-Buffering"] = "no"
@@ -264,6 +284,14 @@ class EventsApi:
             for task_id, event in merge_events(missed).items()
             if listener.wants("tasks", event.queue) and listener.task_id in ("", task_id)
         ]
+
+
+def flow_between(before: Count, now: Count, series: str) -> int:
+    """How much a series grew from one look to the next, over the turn of a minute too."""
+    minutes = now.now_ms // 60_000 - before.now_ms // 60_000
+    if minutes >= len(now.recent[series]):
+        return 0
+    return now.recent[series][minutes] - before.recent[series][0] + sum(now.recent[series][:minutes])
 
 
 def merge_events(events: Iterable[Event]) -> dict[str, Event]:

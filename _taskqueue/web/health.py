@@ -77,6 +77,12 @@ class HealthView(msgspec.Struct):
     checks: dict[str, bool] = {}
 
 
+class HealthQuery(msgspec.Struct):
+    """Query of the probes; the checks are always listed."""
+
+    verbose: str = ""
+
+
 class VersionView(msgspec.Struct):
     """What runs here."""
 
@@ -98,16 +104,16 @@ class HealthApi:
         status, document = self._health.live()
         return json_response(document, status)
 
-    @route("GET", "/readyz", scope=Scope.NONE, answers={200: HealthView, 503: HealthView})
-    async def readyz(self) -> Response:
+    @route("GET", "/readyz", scope=Scope.NONE, query=HealthQuery, answers={200: HealthView, 503: HealthView})
+    async def readyz(self, query: HealthQuery) -> Response:
         """Whether the process can work: started, not stopping, the store takes writes."""
         status, document = await self._health.ready()
         return json_response(document, status)
 
-    @route("GET", "/healthz", scope=Scope.NONE, answers={200: HealthView, 503: HealthView})
-    async def healthz(self) -> Response:
+    @route("GET", "/healthz", scope=Scope.NONE, query=HealthQuery, answers={200: HealthView, 503: HealthView})
+    async def healthz(self, query: HealthQuery) -> Response:
         """The same as /readyz."""
-        return await self.readyz()
+        return await self.readyz(query)
 
     @route("GET", "/version", scope=Scope.NONE, answers={200: VersionView})
     async def version(self) -> Response:

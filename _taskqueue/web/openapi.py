@@ -10,13 +10,21 @@ import msgspec
 from quart import Response
 
 from _taskqueue import __version__
+from _taskqueue.filters import FILTERS
 from _taskqueue.web.bodies import SubmitBody
 from _taskqueue.web.connection import STREAMED
 from _taskqueue.web.problems import json_response
 from _taskqueue.web.routing import Media, Mounted, Route, Scope, parameters_of, phrase, route
+from _taskqueue.web.tasks import ListQuery
 
 REFERENCE = "#/components/schemas/{name}"
 JSON, PROBLEM = "application/json", "application/problem+json"
+_TAGS = {
+    **dict.fromkeys(("/livez", "/readyz", "/healthz", "/version"), "health"),
+    **dict.fromkeys(("/openapi.json", "/docs", "/docs/<name>", "/", "/ui/", "/ui/<path:path>"), "docs"),
+    **dict.fromkeys(("/config", "/audit"), "process"),
+    "/autoscale": "queues",
+}
 ALWAYS = (400, 401, 403, 408, 413, 414, 421, 422, 429, 431, 500, 503)
 """Problems that any route may answer with: the shape of the request, access, rate, defects, the store."""
 
@@ -85,18 +93,28 @@ def _refine(components: dict[str, Any]) -> None:
         components["ProblemView"]["additionalProperties"] = True
     batch = components.get("BatchBody")
     if batch is not None:
-        batch["properties"]["tasks"] = {"type": "array", "items": {"$ref": REFERENCE.format(name="SubmitBody")}}
+        components["BatchItem"] = {**components[SubmitBody.__name__], "title": "BatchItem", "additionalProperties": False}
+        items = {"$ref": REFERENCE.format(name="BatchItem")}
+        batch["properties"]["tasks"] = {"type": "array", "maxItems": 1000, "items": items}
+    filters = {one["name"]: one for one in _query_of(ListQuery) if one["name"] in (*FILTERS, "q")}
+    operation = components.get("OperationBody")
+    if operation is not None:
+        operation["oneOf"] = [{"required": ["filter"]}, {"required": ["ids"]}]
+        operation["properties"]["filter"] = {
+            "type": "object", "additionalProperties": False,
+            "properties": {name: one["schema"] for name, one in filters.items()},
+        }  # fmt: skip
 
 
 def _path(path: str) -> str:
-    return re.sub(r"<(\w+)>", r"{\1}", path)
+    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", path)
 
 
 def _operation(found: Route, schemas: Mapping[str, Any]) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": f"{found.method.lower()}_{re.sub(r'[^a-z]+', '_', found.path.lower()).strip('_')}",
         "summary": found.summary,
-        "tags": [found.path.split("/")[1].replace(".json", "")],
+        "tags": [_TAGS.get(found.path, found.path.split("/")[1])],
         "parameters": [*_path_parameters(found), *_query_parameters(found), *_header_parameters(found)],
         "responses": _responses(found, schemas),
     }
@@ -114,10 +132,12 @@ def _path_parameters(found: Route) -> list[dict[str, Any]]:
 
 
 def _query_parameters(found: Route) -> list[dict[str, Any]]:
-    if found.query is None:
-        return []
-    _, components = msgspec.json.schema_components([found.query])
-    properties = components[found.query.__name__]["properties"]
+    return [] if found.query is None else _query_of(found.query)
+
+
+def _query_of(kind: type[msgspec.Struct]) -> list[dict[str, Any]]:
+    _, components = msgspec.json.schema_components([kind])
+    properties = components[kind.__name__]["properties"]
     return [{"name": name, "in": "query", "required": False, "schema": _without_null(one)} for name, one in properties.items()]
 
 

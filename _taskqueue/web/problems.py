@@ -98,13 +98,13 @@ def in_time(seconds: float = ANSWER_S) -> Iterator[None]:
         raise from_store(StoreUnavailable("the store did not answer in time")) from None
 
 
-def from_http(error: HTTPException) -> Problem:
-    """What the framework raised: unknown path, wrong method, body too large, …"""
+def from_http(error: HTTPException, methods: Iterable[str] = ()) -> Problem:
+    """What the framework raised: unknown path, wrong method (of those the path has), body too large, …"""
     status = error.code or 500
     if isinstance(error, NotFound):
         return Problem(404, "not_found", "there is no such path")
     if isinstance(error, MethodNotAllowed):
-        allowed = ", ".join(sorted(error.valid_methods or ()))
+        allowed = ", ".join(sorted(methods or error.valid_methods or ()))
         problem = Problem(405, "method_not_allowed", f"this path takes {allowed}")
         problem.headers["Allow"] = allowed  # RFC 9110, 15.5.6
         return problem

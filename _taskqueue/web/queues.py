@@ -18,9 +18,10 @@ from _taskqueue.store.answers import Count
 from _taskqueue.store.browse import Browse
 from _taskqueue.store.operations import Operation, Operations
 from _taskqueue.web.bodies import PauseBody, QueueBody
+from _taskqueue.web.frame import tagged
 from _taskqueue.web.operations import OperationView, show_operation
 from _taskqueue.web.problems import Problem, in_time, json_response
-from _taskqueue.web.reading import read_states
+from _taskqueue.web.reading import list_pattern, read_states
 from _taskqueue.web.routing import Scope, route
 from _taskqueue.web.shapes import QueuePage, QueueView, Seconds, show_queue
 from _taskqueue.web.workers import read_workers
@@ -37,13 +38,17 @@ class AutoscaleQuery(msgspec.Struct):
 
     queue: str = "default"
     target: Annotated[float, msgspec.Meta(gt=0, le=86_400)] = DRAIN_TARGET_S
-    slots_per_worker: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None = None
+    slots_per_worker: Annotated[int, msgspec.Meta(ge=0, le=10_000, description="0: as its workers have now")] = 0
+
+
+PURGEABLE = TERMINAL | {State.PENDING, State.SCHEDULED, State.RETRYING}
+PurgeText = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": list_pattern(*sorted(PURGEABLE))})]
 
 
 class PurgeQuery(msgspec.Struct):
     """Query of ``DELETE /queues/{q}/tasks``."""
 
-    state: str = ""
+    state: PurgeText = "pending"
 
 
 class Advice(msgspec.Struct):
@@ -63,12 +68,12 @@ class QueuesApi:
     def __init__(self, producer: Producer, browse: Browse) -> None:
         self._producer, self._store, self._browse = producer, producer.store, browse
 
-    @route("GET", "/queues", scope=Scope.READ, answers={200: QueuePage})
+    @route("GET", "/queues", scope=Scope.READ, answers={200: QueuePage, 304: None})
     async def list_queues(self) -> Response:
         """Every queue that was ever used, with its counts by state."""
         with in_time(MANY_S):
             counts = [await self._store.count(queue) for queue in await self._store.queues()]
-        return json_response(QueuePage([self._show(count) for count in counts]))
+        return await tagged(json_response(QueuePage([self._show(count) for count in counts])))
 
     @route("GET", "/queues/<queue>", scope=Scope.READ, answers={200: QueueView}, problems=(404,))
     async def read(self, queue: str) -> Response:
@@ -100,7 +105,7 @@ class QueuesApi:
     async def purge(self, queue: str, query: PurgeQuery) -> Response:
         """Delete all tasks of a queue that are in some states (by default pending); becomes an operation."""
         states = read_states("state", query.state) or frozenset({State.PENDING})
-        if not states <= TERMINAL | {State.PENDING, State.SCHEDULED, State.RETRYING}:
+        if not states <= PURGEABLE:
             raise Problem(422, "invalid_field", "state: running tasks cannot be purged; cancel them")
         count = await self._count(queue)
         wanted = Filter(states=tuple(sorted(states)), queues=(queue,), created_before_ms=self._producer.now_ms() + 1)

@@ -20,7 +20,24 @@ ESCAPING = 6
 """JSON may write one byte of payload as six: \\u0041."""
 OTHER_FIELDS_BYTES = 65_536
 
-Duration = Annotated[str, msgspec.Meta(description='seconds, or "30s", "5m", "2h", "1d"')]
+
+def list_pattern(*words: str) -> str:
+    """The pattern of up to ten of these words, divided by commas."""
+    one = "|".join(words)
+    return f"^(({one})(,({one})){{0,9}})?$"
+
+
+DURATION_TEXT = r"([0-9]{1,6}([.][0-9]{1,3})?|[0-9]{1,3}(ms|s|m|h|d))"
+TIME_TEXT = (
+    r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6})?(Z|[+-]0[0-9]:[0-5][0-9])"
+)
+"""Narrower than what is read, so that whatever fits is accepted."""
+Duration = Annotated[
+    str, msgspec.Meta(description='seconds, or "30s", "5m", "2h", "1d"', extra_json_schema={"pattern": f"^({DURATION_TEXT})?$"})
+]
+TimeText = Annotated[str, msgspec.Meta(description="RFC 3339 with an offset", extra_json_schema={"pattern": f"^({TIME_TEXT})?$"})]
+StateText = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": list_pattern(*State, "failing")})]
+"""In queries; empty counts as not given."""
 
 _read_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _read_text = msgspec.json.Decoder(str).decode
@@ -71,12 +88,10 @@ def preference(name: str) -> str | None:
     return None
 
 
-def read_wait(text: str | None) -> float | None:
+def read_wait(text: str) -> float | None:
     """How long the caller wants to wait, from ``?wait=`` or ``Prefer: wait=``, at most WAIT_MAX_S."""
-    text = preference("wait") if text is None else text
-    if text is None:
-        return None
-    return min(read_seconds("wait", text), WAIT_MAX_S)
+    text = text or preference("wait") or ""
+    return min(read_seconds("wait", text), WAIT_MAX_S) if text else None
 
 
 def read_seconds(name: str, text: Any) -> float:
@@ -89,8 +104,9 @@ def read_seconds(name: str, text: Any) -> float:
 
 
 def read_states(name: str, text: str) -> frozenset[State]:
-    """States divided by commas. Raises Problem."""
+    """States divided by commas, ``failing`` for two of them. Raises Problem."""
+    parts = text.replace("failing", "retrying,dead").split(",")
     try:
-        return frozenset(State(part) for part in text.split(",") if part)
+        return frozenset(State(part) for part in parts if part)
     except ValueError:
         raise Problem(422, "invalid_field", f"{name}: must be of {', '.join(State)}") from None

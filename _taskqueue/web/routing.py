@@ -23,7 +23,7 @@ from _taskqueue.web.problems import Problem
 View = Callable[..., Awaitable[Response]]
 Decorated = TypeVar("Decorated", bound=View)
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_PARAMETER = re.compile(r"<(\w+)>")
+_PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
 class Scope(StrEnum):
@@ -106,6 +106,11 @@ class Mounted:
 
     routes: list[Route] = field(default_factory=list)
 
+    def methods_of(self, path: str) -> set[str]:
+        """The methods of a path without parameters; empty for any other."""
+        found = {one.method for one in self.routes if one.path == path.removeprefix("/v1")}
+        return found | {"HEAD"} if "GET" in found else found
+
 
 Gate = Callable[[Route], Awaitable[None]]
 """Lets a request pass or raises Problem."""
@@ -177,12 +182,35 @@ async def body_bytes() -> bytes:
 
 def read_body(body: bytes, kind: Any) -> Any:
     """A body of this type; an empty one counts as an empty object. Raises Problem."""
+    body = body or b"{}"
     try:
-        return msgspec.json.decode(body or b"{}", type=kind)
+        try:
+            return msgspec.json.decode(body, type=kind)
+        except msgspec.ValidationError as error:
+            return _read_again(body, kind, error)
     except msgspec.ValidationError as error:
         raise misfit(error) from None
     except UNREADABLE as error:
         raise Problem(400, "invalid_json", f"the body is not JSON: {error}") from None
+
+
+def _read_again(body: bytes, kind: Any, first: msgspec.ValidationError) -> Any:
+    """With 5.0 as the whole number that JSON Schema takes it for."""
+    value = msgspec.json.decode(body)
+    whole = _with_whole_numbers(value)
+    if whole == value and msgspec.json.encode(whole) == msgspec.json.encode(value):
+        raise first
+    return msgspec.json.decode(msgspec.json.encode(whole), type=kind)
+
+
+def _with_whole_numbers(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _with_whole_numbers(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_with_whole_numbers(one) for one in value]
+    return value
 
 
 def misfit(error: msgspec.ValidationError) -> Problem:

@@ -21,7 +21,8 @@ from hypercorn.config import Config
 
 from _taskqueue.domain.errors import UsageError
 
-BACKLOG = 512
+BACKLOG = 2_048
+"""Connections that may wait to be accepted; a full backlog costs its client a second."""
 KEEP_ALIVE_S = 15.0
 """Also the only guard against clients that send their header slowly."""
 KEEP_ALIVE_REQUESTS_MAX = 10_000
@@ -88,6 +89,7 @@ async def serving(app: Any, bound: socket.socket) -> AsyncIterator[None]:
 def _config(bound: socket.socket) -> Config:
     config = Config()
     config.bind = [f"fd://{bound.detach()}"]  # Hypercorn owns the descriptor from here
+    config.backlog = BACKLOG  # Hypercorn listens once more, by default for a hundred
     config.accesslog = None
     config.errorlog = logging.getLogger("taskqueue.http.server")
     config.graceful_timeout = GRACE_S

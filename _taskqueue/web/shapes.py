@@ -98,16 +98,16 @@ class TaskView(msgspec.Struct):
     payload_preview: str
     payload_bytes: int
     links: Links
+    payload: Any = msgspec.UNSET
+    """with ?fields=payload; in a list not of payloads that are cut"""
 
 
-class TaskDetail(TaskView):
+class TaskDetail(TaskView, kw_only=True):
     """One task with its result and attempts."""
 
     result: Any
     attempts: list[AttemptView]
     timeout_seconds: Seconds | None
-    payload: Any = msgspec.UNSET
-    """with ?fields=payload"""
 
 
 class TaskPage(msgspec.Struct):
@@ -119,20 +119,19 @@ class TaskPage(msgspec.Struct):
     complete: bool
 
 
-def show_task(sight: Sight) -> TaskView:
+def show_task(sight: Sight, *, payload: bool = False) -> TaskView:
     """One task, as a list shows it."""
-    return TaskView(**_common(sight))
+    return TaskView(**_common(sight, payload=payload and not sight.cut_bytes))
 
 
 def show_detail(sight: Sight, *, payload: bool = False) -> TaskDetail:
     """One task with all there is about it."""
     outcome = sight.outcome
     return TaskDetail(
-        **_common(sight),
+        **_common(sight, payload=payload),
         result=msgspec.Raw(outcome.result) if outcome and outcome.result is not None else None,
         attempts=[show_attempt(one) for one in sight.attempts],
         timeout_seconds=sight.record.timeout_s,
-        payload=show_payload(sight) if payload else msgspec.UNSET,
     )
 
 
@@ -142,7 +141,7 @@ def show_payload(sight: Sight) -> Any:
     return record.payload.decode(errors="replace") if record.is_text else msgspec.Raw(record.payload)
 
 
-def _common(sight: Sight) -> dict[str, Any]:
+def _common(sight: Sight, *, payload: bool) -> dict[str, Any]:
     record, outcome, held = sight.record, sight.outcome, sight.held
     started_ms = outcome.started_ms if outcome else held.claimed_ms if held and held.started else None
     finished_ms = sight.score if sight.state in TERMINAL else None
@@ -172,6 +171,7 @@ def _common(sight: Sight) -> dict[str, Any]:
         "unique_key": record.unique_key or None,
         "payload_preview": record.payload[: PREVIEW_CHARS * 4].decode(errors="replace")[:PREVIEW_CHARS],
         "payload_bytes": len(record.payload),
+        "payload": show_payload(sight) if payload else msgspec.UNSET,
         "links": Links(record.rerun_of or None, record.batch or None),
     }
 

@@ -39,6 +39,7 @@ from _taskqueue.web.session import SessionApi
 from _taskqueue.web.stats import StatsApi
 from _taskqueue.web.submit import SubmitApi
 from _taskqueue.web.tasks import TasksApi
+from _taskqueue.web.ui import UiPages
 from _taskqueue.web.workers import WorkersApi
 
 TOKEN_FILE = "token"  # noqa: S105 - the name of a file
@@ -76,8 +77,9 @@ class Site:
                 HealthApi(health, loaded.settings.roles),
                 OpenApi(self.mounted),
                 DocsPages(),
+                UiPages(),
             ],
-            access, self.audit, metrics, self.mounted,
+            access, self.audit, metrics, self.mounted, loaded.settings.cors_origins,
         )  # fmt: skip
         self.app: Any = guard(self.quart)
 
@@ -119,7 +121,7 @@ def _generated(settings: Settings, url: str) -> tuple[TokenTerms, ...]:
         log.warning("open to %s without --tokens: only submitting and reading a task by its id is possible here", settings.host)
         return (token_terms("nobody", (), new_token()),)
     token = _keep_token(settings.data_dir / TOKEN_FILE)
-    log.info("open to %s: submitting needs no token, all else does: %s/docs#token=%s", settings.host, url, token)
+    log.info("open to %s: submitting needs no token, all else does: %s/ui/#token=%s", settings.host, url, token)
     return (token_terms(GENERATED, ("admin",), token),)
 
 

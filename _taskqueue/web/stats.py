@@ -22,12 +22,15 @@ POINTS_MAX = 500
 MANY_S = 3.0
 
 
+SeriesText = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": f"^(({'|'.join(SERIES)})(,({'|'.join(SERIES)})){{0,9}})?$"})]
+
+
 class StatsQuery(msgspec.Struct):
     """Query of ``GET /stats``."""
 
     window: Duration = "1h"
-    step: Duration | None = None
-    series: str = ",".join(SERIES)
+    step: Duration = ""
+    series: SeriesText = ",".join(SERIES)
     group: Literal["", "queue"] = ""
     queue: str = ""
 
@@ -127,12 +130,11 @@ def _series(text: str) -> list[str]:
 
 def _span(query: StatsQuery) -> tuple[int, int]:
     """Window and step in whole seconds; the step divides into minutes or hours that are kept."""
-    window_s = int(read_seconds("window", query.window))
-    if not MINUTE_S <= window_s <= WINDOW_MAX_S:
-        raise Problem(422, "invalid_field", "window: must be from 1m to 7d")
+    window_s = int(read_seconds("window", query.window or "1h"))
+    window_s = min(max(window_s, MINUTE_S), WINDOW_MAX_S)
     finest = MINUTE_S if window_s <= MINUTES_WINDOW_S else HOUR_S
-    step_s = int(read_seconds("step", query.step)) if query.step is not None else finest
-    step_s = max(finest, step_s - step_s % finest)
+    step_s = int(read_seconds("step", query.step)) if query.step else finest
+    step_s = min(max(finest, step_s - step_s % finest), WINDOW_MAX_S)
     while window_s / step_s > POINTS_MAX:
         step_s += finest
     return window_s, step_s

@@ -40,8 +40,8 @@ Outcome = str | StoreError | Refusal | Problem
 class SubmitQuery(msgspec.Struct):
     """Query of ``POST /tasks``."""
 
-    wait: Duration | None = None
-    strict: str | None = None
+    wait: Duration = ""
+    strict: str = ""
 
 
 class StreamQuery(msgspec.Struct):
@@ -85,7 +85,7 @@ class SubmitApi:
         wait_s = read_wait(query.wait)
         body = await body_bytes()
         try:
-            submission, ignored = await self._read(body, strict=query.strict is not None)
+            submission, ignored = await self._read(body, strict="strict" in request.args)
             taken = await self._reserve(body, [submission])
             answer = taken.answer() if taken else None
             if answer is not None:
@@ -128,11 +128,11 @@ class SubmitApi:
         results = self._merge(read, stored)
         count = sum(result.task_id is not None for result in results)
         shown = BatchAnswer(count, len(results) - count, batch.batch_id, results)
-        good_enough = count or not results
-        status = 202 if good_enough else 422
-        if taken is not None and good_enough and not any(isinstance(one, StoreError) for one in stored):
-            await self._keep(taken, status, msgspec.json.encode(shown))
-        return json_response(shown, status)
+        if results and not count:
+            raise Problem(422, "all_refused", f"none of the {len(results)} tasks was accepted", **msgspec.structs.asdict(shown))
+        if taken is not None and not any(isinstance(one, StoreError) for one in stored):
+            await self._keep(taken, 202, msgspec.json.encode(shown))
+        return json_response(shown, 202)
 
     # -- one --------------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from _taskqueue.web.catalog import Catalog
 from _taskqueue.web.cursors import Cursors
 from _taskqueue.web.explain import Explanation, explain
 from _taskqueue.web.problems import ANSWER_S, Problem, from_terms, in_time, json_response
-from _taskqueue.web.reading import Duration, read_states, read_wait
+from _taskqueue.web.reading import Duration, StateText, TimeText, read_states, read_wait
 from _taskqueue.web.routing import Media, Scope, route
 from _taskqueue.web.shapes import AttemptView, TaskDetail, TaskPage, show_attempt, show_detail, show_task
 
@@ -33,40 +33,41 @@ ABSENT_RETRY_S = 1
 class ListQuery(msgspec.Struct):
     """Query of ``GET /tasks``; commas mean or, different filters mean and."""
 
-    state: str | None = None
-    queue: str | None = None
-    task: str | None = None
-    tag: str | None = None
-    error: str | None = None
-    fingerprint: str | None = None
-    worker: str | None = None
-    batch_id: str | None = None
-    created_after: str | None = None
-    created_before: str | None = None
-    q: str | None = None
+    state: StateText = ""
+    queue: str = ""
+    task: str = ""
+    tag: str = ""
+    error: str = ""
+    fingerprint: str = ""
+    worker: str = ""
+    batch_id: str = ""
+    created_after: TimeText = ""
+    created_before: TimeText = ""
+    q: str = ""
     order: Literal["asc", "desc"] = "desc"
     limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 50
-    cursor: str | None = None
+    cursor: str = ""
+    fields: str = ""
 
 
 class ReadQuery(msgspec.Struct):
     """Query of ``GET /tasks/{id}``."""
 
-    wait: Duration | None = None
-    wait_for: str = ""
+    wait: Duration = ""
+    wait_for: StateText = ""
     fields: str = ""
 
 
 class ResultQuery(msgspec.Struct):
     """Query of ``GET /tasks/{id}/result``."""
 
-    wait: Duration | None = None
+    wait: Duration = ""
 
 
 class LogQuery(msgspec.Struct):
     """Query of ``GET /tasks/{id}/logs``."""
 
-    attempt: Annotated[int, msgspec.Meta(ge=1, le=100_000)] | None = None
+    attempt: Annotated[int, msgspec.Meta(ge=0, le=100_000, description="0: the latest")] = 0
     follow: Literal["0", "1"] = "0"
 
 
@@ -90,7 +91,8 @@ class TasksApi:
         await self._catalog.tasks()
         with in_time(LIST_S):
             page = await self._browse.page(wanted, descending=descending, limit=query.limit, after=after)
-        items = [show_task(self._masked(sight)) for sight in page.sights]
+        with_payload = "payload" in query.fields.split(",")
+        items = [show_task(self._masked(sight), payload=with_payload) for sight in page.sights]
         return json_response(TaskPage(items, self._cursors.write(wanted, descending, page.next), page.scanned, page.complete))
 
     @route(
@@ -198,7 +200,7 @@ def number_of(sight: Sight) -> int:
 
 def filter_of_request() -> Filter:
     """The filters in the query. Raises Problem."""
-    fields = [(name, text) for name, text in request.args.items(multi=True) if name == "q" or is_filter(name)]
+    fields = [(name, text) for name, text in request.args.items(multi=True) if text and (name == "q" or is_filter(name))]
     try:
         return read_filter(fields)
     except TermsError as error:

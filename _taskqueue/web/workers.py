@@ -12,6 +12,7 @@ from _taskqueue.domain.task import TaskInfo
 from _taskqueue.store.answers import pairs, score_pairs
 from _taskqueue.store.store import Store
 from _taskqueue.web.catalog import Catalog
+from _taskqueue.web.frame import tagged
 from _taskqueue.web.problems import Problem, in_time, json_response
 from _taskqueue.web.routing import Scope, route
 from _taskqueue.web.shapes import Seconds, Time, show_time
@@ -97,12 +98,12 @@ class WorkersApi:
         with in_time():
             return json_response(WorkerPage(await read_workers(self._store)))
 
-    @route("GET", "/handlers", scope=Scope.READ, answers={200: HandlerPage})
+    @route("GET", "/handlers", scope=Scope.READ, answers={200: HandlerPage, 304: None})
     async def list_handlers(self) -> Response:
         """The tasks that live workers know, with the JSON Schema of their payloads."""
         with in_time():
             tasks = await self._catalog.tasks()
-        return json_response(HandlerPage([_show_handler(info) for info in tasks.values()]))
+        return await tagged(json_response(HandlerPage([_show_handler(info) for info in tasks.values()])))
 
     @route("POST", "/workers/<worker>/quiet", scope=Scope.ADMIN, answers={202: Ordered}, problems=(404,))
     async def quiet(self, worker: str) -> Response:

@@ -66,7 +66,7 @@ def test_a_good_field_is_taken(field: str, value: Any, where: str, expected: Any
     [
         ("task", ""), ("task", "a b"), ("task", 5), ("task", "x" * 129), ("task", "é"), ("task", "a\n"),
         ("queue", ""), ("queue", "Mails"), ("queue", "a{b}"), ("queue", "q" * 65), ("queue", []),
-        ("priority", -1), ("priority", 10), ("priority", 1.0), ("priority", True), ("priority", "5"),
+        ("priority", -1), ("priority", 10), ("priority", 1.5), ("priority", True), ("priority", "5"),
         ("delay", -1), ("delay", "soon"), ("delay", True), ("delay", []), ("delay", 10**10),
         pytest.param("delay", 10**400, id="delay-huge"), ("delay", float("nan")),
         ("run_at", "tomorrow"), ("run_at", "2030-01-31T08:00:00"), ("run_at", 5), ("run_at", "2999-13-01T00:00:00Z"),

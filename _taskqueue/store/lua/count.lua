@@ -2,13 +2,16 @@
 -- keys:  leases, records, settings, stats
 -- args:  
 -- uses:  now, find
--- gives: {now, scheduled, pending, unroutable, running, retrying, succeeded, dead, cancelled, expired, live leases, score of the next, its record cut short, settings, tasks claimed and ended in this minute and the two before}
+-- gives: {now, scheduled, pending, unroutable, running, retrying, succeeded, dead, cancelled, expired, live leases, score of the next, its record cut short, settings, counts of submitted, claimed, succeeded, retried, dead in this minute and the two before}
 local head = redis.call('ZRANGE', pending, 0, 0, 'WITHSCORES')
 local minute = math.floor(now / 60000)
-local recent = redis.call('HMGET', stats,
-  'm' .. minute .. ':claimed', 'm' .. (minute - 1) .. ':claimed', 'm' .. (minute - 2) .. ':claimed',
-  'm' .. minute .. ':succeeded', 'm' .. (minute - 1) .. ':succeeded', 'm' .. (minute - 2) .. ':succeeded',
-  'm' .. minute .. ':dead', 'm' .. (minute - 1) .. ':dead', 'm' .. (minute - 2) .. ':dead')
+local fields = {}
+for _, series in ipairs({'submitted', 'claimed', 'succeeded', 'retried', 'dead'}) do
+  for back = 0, 2 do
+    fields[#fields + 1] = 'm' .. (minute - back) .. ':' .. series
+  end
+end
+local recent = redis.call('HMGET', stats, unpack(fields))
 for i = 1, #recent do
   recent[i] = tonumber(recent[i] or 0)
 end

@@ -1,0 +1,85 @@
+// Numbers, times and states as people read them.
+
+import { prefs } from "./prefs.js";
+import { h, icon } from "./dom.js";
+
+const whole = new Intl.NumberFormat("en-GB");
+export const count = (number) => (number === null || number === undefined ? "–" : whole.format(number));
+export const short = (number) => (number < 10000 ? count(number) : new Intl.NumberFormat("en-GB", { notation: "compact", maximumFractionDigits: 1 }).format(number));
+
+export function seconds(value) {
+  if (value === null || value === undefined) return "–";
+  if (value < 0.0005) return "0 ms";
+  if (value < 1) return `${value < 0.01 ? (value * 1000).toFixed(1) : Math.round(value * 1000)} ms`;
+  if (value < 60) return `${value < 10 ? value.toFixed(1) : Math.round(value)} s`;
+  const parts = [[86400, "d"], [3600, "h"], [60, "m"], [1, "s"]];
+  const at = parts.findIndex(([size]) => value >= size);
+  const [size, unit] = parts[at];
+  const [next, nextUnit] = parts[at + 1] ?? [1, "s"];
+  const rest = Math.floor((value % size) / next);
+  return `${Math.floor(value / size)}${unit}${rest ? ` ${rest}${nextUnit}` : ""}`;
+}
+
+export function bytes(value) {
+  for (const [size, unit] of [[1073741824, "GiB"], [1048576, "MiB"], [1024, "KiB"]]) if (value >= size) return `${(value / size).toFixed(1)} ${unit}`;
+  return `${value ?? 0} B`;
+}
+
+export const since = (iso) => (iso ? (Date.now() - Date.parse(iso)) / 1000 : null);
+
+function clock(iso, withDate) {
+  const zone = prefs.times === "utc" ? "UTC" : undefined;
+  const date = withDate ? { month: "short", day: "numeric" } : {};
+  return new Intl.DateTimeFormat("en-GB", { ...date, hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false, timeZone: zone }).format(new Date(iso));
+}
+
+export function moment(iso) {
+  if (!iso) return "–";
+  const ago = since(iso);
+  let text;
+  if (prefs.times !== "relative") text = clock(iso, Math.abs(ago) > 43200);
+  else text = ago >= 0 ? `${seconds(Math.max(1, Math.round(ago)))} ago` : `in ${seconds(-ago)}`;
+  return h("time", { datetime: iso, title: iso }, text);
+}
+
+export const wallClock = () => clock(new Date().toISOString(), false) + (prefs.times === "utc" ? " UTC" : "");
+
+export const badge = (state, word = state) => h("span", { class: `badge s-${state}` }, icon(STATE_ICONS[state] ?? state), word);
+const STATE_ICONS = { paused: "pause", blocked: "pending", ok: "succeeded", timeout: "scheduled", lost: "error", released: "retrying", snoozed: "scheduled" };
+
+export const taskName = (task) => task.task ?? "(default)";
+export const firstLine = (text) => (text ?? "").split("\n", 1)[0];
+export const tail = (id) => `…${id.slice(-6)}`;
+
+export const taskLink = (task, text) => h("a", { href: `tasks/${task.task_id}`, "data-go": true, title: task.task_id }, text ?? tail(task.task_id));
+
+// JSON with colours, from the text as it came: numbers too large for a double stay as they are.
+export function highlight(text, limit = 16384) {
+  const shown = text.length > limit ? text.slice(0, limit) : text;
+  const parts = [];
+  let last = 0;
+  for (const match of shown.matchAll(/("(?:\\.|[^"\\])*")(\s*:)?|\b(?:true|false|null)\b|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g)) {
+    parts.push(shown.slice(last, match.index));
+    const kind = match[1] ? (match[2] ? "key" : "str") : "lit";
+    parts.push(h("span", { class: kind }, match[1] ?? match[0]), match[1] && match[2] ? match[2] : "");
+    last = match.index + match[0].length;
+  }
+  parts.push(shown.slice(last));
+  return parts;
+}
+
+// Indents JSON by its tokens, without reading its values.
+export function indent(text) {
+  let depth = 0, out = "", inText = false;
+  for (let i = 0; i < text.length; i++) {
+    const c = text[i];
+    if (inText) { out += c; if (c === "\\") out += text[++i] ?? ""; else if (c === '"') inText = false; continue; }
+    if (c === '"') { inText = true; out += c; }
+    else if (c === "{" || c === "[") { const close = text.slice(i + 1).match(/^\s*[}\]]/); if (close) { out += c + close[0].trim(); i += close[0].length; } else out += c + "\n" + "  ".repeat(++depth); }
+    else if (c === "}" || c === "]") out += "\n" + "  ".repeat(Math.max(0, --depth)) + c;
+    else if (c === ",") out += ",\n" + "  ".repeat(depth);
+    else if (c === ":") out += ": ";
+    else if (!/\s/.test(c)) out += c;
+  }
+  return out;
+}

@@ -1,0 +1,37 @@
+// Settings: what this browser prefers, what the process is set to, who did what.
+
+import * as api from "../api.js";
+import { button, h } from "../dom.js";
+import { moment } from "../format.js";
+import { prefs, setPref } from "../prefs.js";
+
+const CHOICES = [["theme", "Theme", ["system", "light", "dark"]], ["density", "Rows", ["compact", "default", "comfortable"]], ["times", "Times", ["relative", "local", "utc"]]];
+
+export function settings({ app }) {
+  const view = {
+    title: "Settings", config: null, audit: null, version: null,
+
+    async load() {
+      view.version = await api.get("version");
+      if (app.may("admin")) [view.config, view.audit] = [(await api.get("config")).items, (await api.get("audit?limit=100")).items];
+    },
+
+    render() {
+      return [
+        h("section", { class: "panel" }, h("header", {}, h("h2", {}, "This browser")), h("div", { class: "body form" },
+          CHOICES.map(([name, label, values]) => h("div", { class: "field" }, h("span", {}, label), h("div", { class: "segments" }, values.map((value) => button("choose", value, { "data-name": name, "data-value": value, "aria-pressed": String(prefs[name] === value) }))))),
+          h("label", { class: "row" }, h("input", { type: "checkbox", "data-act": "keys", "data-on": "change", checked: prefs.keys }), "Single-key shortcuts"))),
+        h("section", { class: "panel" }, h("header", {}, h("h2", {}, "You"), app.session.open ? null : button("sign-out", "Sign out")), h("div", { class: "body" }, app.session.open ? "Nobody needs a token here." : `Signed in as ${app.session.name}: ${app.session.scopes.join(", ") || "nothing allowed"}.`, view.version ? h("p", { class: "muted" }, `taskqueue ${view.version.version}, Python ${view.version.python}, ${view.version.roles.join(" + ")}`) : null)),
+        view.audit ? h("section", { class: "panel" }, h("header", {}, h("h2", {}, "Who did what")), view.audit.length ? h("div", { class: "scroll" }, h("table", { class: "stack" }, h("tbody", {}, view.audit.map((one) => h("tr", {}, h("td", { class: "nowrap muted" }, moment(one.at)), h("td", { class: "nowrap strong" }, one.caller), h("td", { class: "cut mono" }, `${one.method} ${one.path}`), h("td", { class: "num" }, one.status), h("td", { class: "muted nowrap" }, one.address)))))) : h("div", { class: "empty" }, "Nothing was changed yet.")) : null,
+        view.config ? h("section", { class: "panel" }, h("header", {}, h("h2", {}, "This process")), h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "Setting"), h("th", {}, "Value"), h("th", {}, "From"))), h("tbody", {}, view.config.map((one) => h("tr", { "data-key": one.name }, h("td", { class: "mono nowrap" }, `--${one.name}`), h("td", { class: "mono wrap" }, typeof one.value === "object" ? JSON.stringify(one.value) : String(one.value)), h("td", { class: "muted nowrap" }, one.source))))))) : null,
+      ];
+    },
+
+    acts: {
+      choose(element) { setPref(element.dataset.name, element.dataset.value); app.redraw(); },
+      keys(element) { setPref("keys", element.checked); },
+      async "sign-out"() { await api.remove("session"); location.reload(); },
+    },
+  };
+  return view;
+}
