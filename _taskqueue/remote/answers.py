@@ -273,6 +273,8 @@ class Operation(Answer):
     operation_id: str | None = None
     """None when it was done at once, or only counted"""
     matched: int = 0
+    counted: bool = True
+    """False: more may be meant than matched"""
     done: int = 0
     failed: int = 0
     skipped: int = 0

@@ -1,4 +1,4 @@
-"""The client for code that awaits, on asyncio or trio.
+"""The client for code that awaits.
 
 async with AsyncClient("http://127.0.0.1:8080") as client:
     task = await client.submit_and_wait({"name": "Ada"}, task="greet")
@@ -144,15 +144,16 @@ class AsyncClient:
     audit = awaiting(Calls.audit)
 
     async def list(
-        self, *, order: Literal["asc", "desc"] = "desc", limit: int | None = None, **filters: Unpack[Filters]
+        self, *, order: Literal["asc", "desc"] = "desc", limit: int | None = None, payload: bool = False, **filters: Unpack[Filters]
     ) -> AsyncIterator[Task]:
         """The tasks that the filters mean, read page by page.
 
         Args:
             order: desc begins with the latest.
             limit: stop after so many.
+            payload: with their payloads, those aside that are long.
         """
-        listing = Listing(self.calls, order, limit, filters)
+        listing = Listing(self.calls, filters, order=order, limit=limit, payload=payload)
         while listing.more:
             for task in await self.perform(listing.read()):
                 yield task

@@ -133,14 +133,17 @@ class Client:
         """
         return Buffer(self.submit_many, terms)
 
-    def list(self, *, order: Literal["asc", "desc"] = "desc", limit: int | None = None, **filters: Unpack[Filters]) -> Iterator[Task]:
+    def list(
+        self, *, order: Literal["asc", "desc"] = "desc", limit: int | None = None, payload: bool = False, **filters: Unpack[Filters]
+    ) -> Iterator[Task]:
         """The tasks that the filters mean, read page by page.
 
         Args:
             order: desc begins with the latest.
             limit: stop after so many.
+            payload: with their payloads, those aside that are long.
         """
-        listing = Listing(self.calls, order, limit, filters)
+        listing = Listing(self.calls, filters, order=order, limit=limit, payload=payload)
         while listing.more:
             yield from self.perform(listing.read())
 

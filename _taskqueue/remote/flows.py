@@ -166,6 +166,14 @@ def decode(body: bytes, kind: type[T]) -> T:
         raise BadAnswer(f"this is no answer of a task queue: {error}; it begins with {start!r}") from None
 
 
+def convert(value: Any, kind: type[T]) -> T:
+    """JSON values as this type. Raises BadAnswer."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise BadAnswer(f"this is no answer of a task queue: {error}") from None
+
+
 def described(method: Method, call: Callable[..., Any]) -> Method:
     """The method with the words of the call that it carries out; what is Flow[T] there is T here."""
     functools.update_wrapper(method, call)

@@ -133,10 +133,10 @@ class SystemCalls(Asking):
         """Wait until an operation has ended; gives it as it is then, or as it is when the time is over.
 
         Args:
-            operation: itself or its id. One without an id was done at once.
+            operation: itself or its id. One that was done at once, or only counted, is given back as it is.
             timeout: seconds; None waits for as long as it takes.
         """
-        if isinstance(operation, Operation) and operation.operation_id is None:
+        if isinstance(operation, Operation) and operation.ended:
             return operation
         operation_id = operation if isinstance(operation, str) else str(operation.operation_id)
         until, look_s = self.patience.until(timeout), LOOK_S

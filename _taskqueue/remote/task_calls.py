@@ -12,8 +12,8 @@ from _taskqueue.domain.errors import TaskqueueError
 from _taskqueue.remote.answers import Accepted, Attempt, BatchResults, Explanation, Task, TaskPage
 from _taskqueue.remote.asking import Asking, given, path
 from _taskqueue.remote.errors import ApiError, ClientError, InvalidState, ResultNotReady, TaskFailed, Unavailable, api_error
-from _taskqueue.remote.flows import Flow, Pause, Request, Tries, decode, exchange
-from _taskqueue.remote.submission import Result, Terms, Time, batch_body, batches, new_key, task_body
+from _taskqueue.remote.flows import Flow, Pause, Request, Tries, convert, decode, exchange
+from _taskqueue.remote.submission import Results, Terms, Time, batch_body, batches, new_key, task_body
 
 OK = 200
 HOUR_S = 3600.0
@@ -45,7 +45,12 @@ class Filters(TypedDict, total=False):
 
 
 def filter_params(filters: Filters) -> dict[str, str]:
-    """Filters as the API reads them. Raises TypeError for what is no filter."""
+    """Filters as the API reads them.
+
+    Raises:
+        TypeError: something is no filter.
+        ValueError: a filter is empty. To the API it would mean everything, which is not what an empty list of ids says.
+    """
     found: dict[str, str] = {}
     for name, value in filters.items():
         if name not in Filters.__annotations__:
@@ -54,6 +59,8 @@ def filter_params(filters: Filters) -> dict[str, str]:
             found.update({f"{name}.{key}": _words(words) for key, words in value.items()})
         elif value is not None:
             found[name] = _words(value)
+    if empty := [name for name, text in found.items() if not text]:
+        raise ValueError(f"the filter {empty[0]} is empty")
     return found
 
 
@@ -99,7 +106,7 @@ class TaskCalls(Asking):
         task_id = decode(reply.body, Accepted).task_id
         return (yield from self.wait(task_id, max(0.0, wait - (self.patience.clock() - since))))
 
-    def submit_batch(self, bodies: Sequence[bytes], key: str = "") -> Flow[list[Result]]:
+    def submit_batch(self, bodies: Sequence[bytes], key: str = "") -> Flow[Results]:
         """Submit some tasks at once; gives for each its id or its error, in order.
 
         Args:
@@ -107,11 +114,10 @@ class TaskCalls(Asking):
             key: the Idempotency-Key, when the batch may have been sent before.
         """
         headers = {"Idempotency-Key": key or new_key()}
-        request = Request("POST", "/tasks/batch", {}, batch_body(bodies), headers, repeatable=True, admits=(422,))
+        request = Request("POST", "/tasks/batch", {}, batch_body(bodies), headers, repeatable=True)
         tries = Tries(self.patience, repeatable=True)
         while True:
-            answer = yield from self._ask(BatchResults, request)
-            results = [one.task_id or _item_error(one.error or {}) for one in answer.results]
+            results = yield from self._batch_results(request)
             passing = next((one for one in results if isinstance(one, Unavailable)), None)
             if passing is None:
                 return results
@@ -121,7 +127,7 @@ class TaskCalls(Asking):
                 return results
             yield Pause(pause_s)  # the store was away for some; under the same key none is stored twice
 
-    def submit_many(self, tasks: Iterable[Any], **terms: Unpack[Terms]) -> Flow[list[Result]]:
+    def submit_many(self, tasks: Iterable[Any], **terms: Unpack[Terms]) -> Flow[Results]:
         """Submit any number of tasks; gives for each its id or its error, in order.
 
         A batch that cannot be sent at all gives its error to all tasks in it and after it, which are not tried any more.
@@ -133,7 +139,7 @@ class TaskCalls(Asking):
         Raises:
             TypeError: a payload has no JSON; what came before it may be submitted.
         """
-        results: list[Result] = []
+        results: Results = []
         broken: ClientError | None = None
         for bodies in batches(tasks, terms):
             if broken is None:
@@ -194,9 +200,12 @@ class TaskCalls(Asking):
                 raise ResultNotReady(task_id, str(decode(reply.body, dict[str, Any]).get("state", "")))
             yield from self._not_too_soon(asked_at, request.hold_s)
 
-    def page(self, order: Literal["asc", "desc"], limit: int, cursor: str | None, filters: Filters) -> Flow[TaskPage]:
+    def page(
+        self, filters: Filters, *, order: Literal["asc", "desc"], limit: int, cursor: str | None = None, payload: bool = False
+    ) -> Flow[TaskPage]:
         """Some tasks of a list."""
-        params = {**filter_params(filters), "order": order, "limit": str(limit), "cursor": cursor}
+        fields = "payload" if payload else None
+        params = {**filter_params(filters), "order": order, "limit": str(limit), "cursor": cursor, "fields": fields}
         return (yield from self._get(TaskPage, "/tasks", **params))
 
     def attempts(self, task_id: str) -> Flow[list[Attempt]]:
@@ -261,6 +270,15 @@ class TaskCalls(Asking):
         key = {"Idempotency-Key": new_key()}
         return Request("POST", "/tasks", params, task_body(payload, terms), key, repeatable=True, hold_s=wait_s or 0.0)
 
+    def _batch_results(self, request: Request) -> Flow[Results]:
+        try:
+            answer = yield from self._ask(BatchResults, request)
+        except ApiError as error:
+            if error.code != "all_refused":
+                raise
+            answer = convert(error.problem, BatchResults)
+        return [one.task_id or _item_error(one.error or {}) for one in answer.results]
+
     def _holding(self, where: str, now: float, until: float) -> Request:
         hold_s = max(0.0, min(HOLD_S, until - now))
         return Request("GET", where, {"wait": f"{hold_s:.3f}"}, repeatable=True, hold_s=hold_s)
@@ -278,8 +296,8 @@ class Listing:
         limit: how many tasks at most; None: all.
     """
 
-    def __init__(self, calls: TaskCalls, order: Literal["asc", "desc"], limit: int | None, filters: Filters) -> None:
-        self._calls, self._order, self._filters = calls, order, filters
+    def __init__(self, calls: TaskCalls, filters: Filters, *, order: Literal["asc", "desc"], limit: int | None, payload: bool) -> None:
+        self._calls, self._filters, self._order, self._payload = calls, filters, order, payload
         self._left = limit
         self._cursor: str | None = None
         self.more = limit != 0
@@ -287,7 +305,7 @@ class Listing:
     def read(self) -> Flow[list[Task]]:
         """The next page, which may be empty though more follow."""
         size = PAGE_TASKS if self._left is None else min(PAGE_TASKS, self._left)
-        page = yield from self._calls.page(self._order, size, self._cursor, self._filters)
+        page = yield from self._calls.page(self._filters, order=self._order, limit=size, cursor=self._cursor, payload=self._payload)
         self._cursor = page.next_cursor
         if self._left is not None:
             self._left -= len(page.items)

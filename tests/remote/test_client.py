@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from _taskqueue.remote.answers import Task
+from _taskqueue.remote.answers import Handler, Task
 from _taskqueue.remote.client import Client
 from _taskqueue.remote.errors import (
     CountChanged,
@@ -32,6 +32,15 @@ from tests.program import Program, running
 
 LATER: dict[str, Any] = {"delay": "1h"}
 WAIT_S = 20.0
+
+
+def until_handlers_are_known(client: Client) -> dict[str, Handler]:
+    """The handlers, once the API has heard of them: it asks its store every few seconds."""
+    give_up = time.monotonic() + WAIT_S
+    while not (found := client.handlers()):
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
+    return {handler.task: handler for handler in found}
 
 
 # -- submit ---------------------------------------------------------------------------------------------------------
@@ -86,7 +95,7 @@ def test_what_has_no_json_is_refused_before_it_is_sent(client: Client) -> None:
 
 
 def test_a_payload_that_does_not_fit_is_refused(client: Client) -> None:
-    client.submit_and_wait({"left": 1, "right": 1}, task="add", wait=WAIT_S)
+    until_handlers_are_known(client)
 
     with pytest.raises(Invalid) as caught:
         client.submit({"left": "two"}, task="add")
@@ -294,16 +303,29 @@ def test_what_is_no_filter_is_refused(client: Client) -> None:
         next(client.list(state="sleepy"))
 
 
+def test_an_empty_filter_does_not_mean_everything(client: Client) -> None:
+    with pytest.raises(ValueError, match="batch_id is empty"):
+        client.operate("delete", filter={"batch_id": []})
+
+
+def test_a_list_has_payloads_when_they_are_asked_for(client: Client) -> None:
+    client.submit({"left": 1}, queue="payloads", task="other", **LATER)
+
+    assert [task.payload for task in client.list(queue="payloads", payload=True)] == [{"left": 1}]
+
+
 # -- steer ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_dead_task_is_retried(client: Client) -> None:
     task_id = client.submit_and_wait("again", task="fail", wait=WAIT_S).task_id
 
-    client.retry(task_id, reset_attempts=True)
+    client.retry(task_id)
 
     assert client.wait(task_id, WAIT_S).state == "dead"
     assert len(client.attempts(task_id)) == 2
+    client.retry(task_id, reset_attempts=True)
+    assert client.wait(task_id, WAIT_S).attempt == 1
 
 
 def test_a_scheduled_task_is_run_now(client: Client) -> None:
@@ -417,7 +439,8 @@ def test_many_tasks_are_acted_on_by_a_filter(client: Client) -> None:
         client.operate("cancel", filter={"queue": "operated"}, expected=100)
     operation = client.wait_operation(client.operate("cancel", filter={"queue": "operated"}, expected=3, rate=100), WAIT_S)
 
-    assert (counted.state, counted.matched, counted.operation_id) == ("dry_run", 3, None)
+    assert (counted.state, counted.matched, counted.counted) == ("dry_run", 3, True)
+    assert client.wait_operation(counted) is counted
     assert caught.value.matched == 3
     assert (operation.state, operation.done) == ("finished", 3)
     assert operation.operation_id in [one.operation_id for one in client.operations()]
@@ -444,11 +467,12 @@ def test_an_operation_is_stopped(client: Client) -> None:
 
 def test_workers_and_handlers(client: Client) -> None:
     (worker,) = client.workers()
-    handlers = {handler.task: handler for handler in client.handlers()}
+    handlers = until_handlers_are_known(client)
 
     assert worker.state == "active"
     assert worker.started_at is not None
-    assert handlers["add"].schema["required"] == ["left", "right"]
+    assert handlers["add"].parameters == ["left", "right"]
+    assert "left" in json.dumps(handlers["add"].schema)
 
 
 def test_a_worker_takes_orders(client: Client) -> None:

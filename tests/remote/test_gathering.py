@@ -134,7 +134,7 @@ async def test_it_can_be_turned_off() -> None:
 
 async def test_what_a_full_queue_refuses_is_tried_again_alone() -> None:
     def full(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(422, json={"results": [{"error": FULL}]}) if request.url.path == "/tasks/batch" else take(request)
+        return problem(422, "all_refused", results=[{"error": FULL}]) if request.url.path == "/tasks/batch" else take(request)
 
     script = Script(full)
 

@@ -167,7 +167,7 @@ def test_a_batch_whose_store_was_away_for_some_is_sent_again_under_the_same_key(
 
 def test_a_batch_of_which_nothing_was_accepted_gives_each_its_error() -> None:
     full = json.loads(problem(429, "queue_full").content)
-    script = Script(httpx.Response(422, json={"accepted": 0, "rejected": 1, "results": [{"error": full}]}))
+    script = Script(problem(422, "all_refused", accepted=0, rejected=1, results=[{"error": full}]))
 
     (result,) = script.client().submit_many([1])
 

@@ -39,7 +39,7 @@ NOT_FOR_PROGRAMS = {("POST", "/session"), ("DELETE", "/session"), ("GET", "/live
 """Signing in is for browsers, and probes are for machines; ``health`` asks /readyz."""
 PATIENCE = Patience(0, lambda: 0.0, lambda: 0.0)
 EXAMPLES: dict[str, tuple[Any, ...]] = {
-    "page": ("desc", 1, None, {}),
+    "page": ({},),
     "submit_batch": ([b"{}"],),
     "submit_many": ([1],),
     "operate": ("run",),
@@ -56,7 +56,8 @@ def first_request(name: str, call: Callable[..., Any]) -> Request:
     """What a call sends first, when all it must be told is some text."""
     parameters = list(inspect.signature(call).parameters.values())
     needed = [one for one in parameters if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD]
-    found = next(call(*EXAMPLES.get(name, ("x",) * len(needed))))
+    given = {"order": "desc", "limit": 1} if name == "page" else {}
+    found = next(call(*EXAMPLES.get(name, ("x",) * len(needed)), **given))
     assert isinstance(found, Request)
     return found
 
