@@ -150,6 +150,8 @@ class Client:
     def wait_many(self, task_ids: Iterable[str], timeout: float | None = None) -> Iterator[Task]:
         """Each task as it ends; the iteration stops when all have ended or the time is over.
 
+        For hundreds of tasks that belong together ``wait_batch`` asks far less.
+
         Args:
             timeout: seconds; None waits for as long as it takes.
 

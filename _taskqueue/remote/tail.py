@@ -17,9 +17,8 @@ SILENCE_S = 45.0
 RECONNECT_S = 2.0
 """After a stream that ended, unless the server says otherwise (WHATWG HTML, 9.2)."""
 REFUSED_S = 2.0
-LOOK_S, LOOK_EACH_S = 10.0, 0.02
-"""Tasks are looked at this often even when no event comes, less often when there are many."""
-SOON_S = 2.0
+LOOK_S, SOON_S, EACH_S = 5.0, 2.0, 0.01
+"""Tasks are looked at this often: when no event speaks of them, when some may have been missed, and for each of many."""
 REFUSALS = frozenset({401, 403, 404, 429})
 
 OPEN, LOST, QUIET = Event("open", {}), Event("lost", {}), Event("quiet", {})
@@ -137,7 +136,9 @@ class Watch:
         self._pending = dict.fromkeys(task_ids)
         self._until = patience.until(timeout)
         self._looked_at = -math.inf
-        self.tail = Tail(patience, topics=("tasks",), until=self._until, optional=True)
+        self._missed = False
+        # numbers come every second and are what looks are timed by when nothing else comes
+        self.tail = Tail(patience, topics=("tasks", "stats"), until=self._until, optional=True)
 
     def over(self) -> bool:
         """All have ended, or the time has."""
@@ -145,15 +146,11 @@ class Watch:
 
     def due(self, event: Event) -> list[str]:
         """The tasks to look at now."""
-        since_s = self._patience.clock() - self._looked_at
-        if event.name in (OPEN.name, "reset"):
-            look = True
-        elif event.name in (LOST.name, "busy"):
-            look = since_s >= SOON_S
-        else:
-            look = since_s >= max(LOOK_S, LOOK_EACH_S * len(self._pending))
-        if look:
-            self._looked_at = self._patience.clock()
+        self._missed = self._missed or event.name in (LOST.name, "busy")
+        pause_s = max(SOON_S if self._missed else LOOK_S, EACH_S * len(self._pending))
+        now = self._patience.clock()
+        if event.name in (OPEN.name, "reset") or now >= self._looked_at + pause_s:
+            self._looked_at, self._missed = now, False
             return list(self._pending)
         task_id = str(event.data.get("task_id", ""))
         ended = event.name == "task" and event.data.get("state") in {*TERMINAL, "removed"}

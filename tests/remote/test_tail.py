@@ -144,8 +144,8 @@ def test_waiting_for_none_asks_nothing() -> None:
         (Event("busy", {}), 2, ["a", "b"]),
         (LOST, 1, []),
         (LOST, 2, ["a", "b"]),
-        (QUIET, 9, []),
-        (QUIET, 10, ["a", "b"]),
+        (QUIET, 4, []),
+        (QUIET, 5, ["a", "b"]),
         (Event("task", {"task_id": "a", "state": "running"}), 0, []),
         (Event("task", {"task_id": "a", "state": "succeeded"}), 0, ["a"]),
         (Event("task", {"task_id": "c", "state": "succeeded"}), 0, []),
@@ -160,6 +160,19 @@ def test_what_is_looked_at_after_an_event(event: Event, after_s: float, due: lis
     time.now = after_s
 
     assert watch.due(event) == due
+
+
+def test_what_was_missed_is_made_up_for_a_little_later() -> None:
+    time = Time()
+    watch = Watch(Patience(30, time, lambda: 1.0), ["a"], None)
+    watch.due(OPEN)
+
+    time.now = 1
+    assert watch.due(Event("busy", {})) == []
+    time.now = 2
+    assert watch.due(Event("stats", {})) == ["a"]
+    time.now = 5
+    assert watch.due(Event("stats", {})) == []
 
 
 def test_a_connection_may_not_be_silent_beyond_the_time() -> None:
