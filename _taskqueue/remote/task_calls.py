@@ -96,15 +96,14 @@ class TaskCalls(Asking):
         Args:
             wait: seconds.
         """
-        since = self.patience.clock()
-        hold_s = min(wait, HOLD_S)
-        reply = yield from exchange(self.patience, self._submission(payload, terms, hold_s))
+        until = self.patience.clock() + wait
+        reply = yield from exchange(self.patience, self._submission(payload, terms, min(wait, HOLD_S)))
         if b'"state"' in reply.body:  # a replayed answer has the id alone
             task = decode(reply.body, Task)
-            if task.done or wait <= HOLD_S:
+            if task.done or self.patience.clock() >= until:
                 return task
         task_id = decode(reply.body, Accepted).task_id
-        return (yield from self.wait(task_id, max(0.0, wait - (self.patience.clock() - since))))
+        return (yield from self.wait(task_id, max(0.0, until - self.patience.clock())))
 
     def submit_batch(self, bodies: Sequence[bytes], key: str = "") -> Flow[Results]:
         """Submit some tasks at once; gives for each its id or its error, in order.

@@ -154,6 +154,13 @@ def test_a_replayed_submission_that_waits_goes_on_waiting() -> None:
     assert [request.url.path for request in script.requests] == ["/tasks", "/tasks", "/tasks/a"]
 
 
+def test_a_submission_that_waits_goes_on_when_the_server_stops() -> None:
+    early = httpx.Response(202, json={"task_id": "a", "state": "running"})
+    script = Script(early, httpx.ConnectError("refused"), httpx.Response(200, json={"task_id": "a", "state": "succeeded"}))
+
+    assert script.client().submit_and_wait("x", wait=20).succeeded
+
+
 def test_a_batch_whose_store_was_away_for_some_is_sent_again_under_the_same_key() -> None:
     away = json.loads(AWAY.content)
     script = Script(
