@@ -4,12 +4,13 @@ The floors, from the top; a module imports only from floors below its own (check
 
     wheel               what the wheel adds around the face
     cli                 flags and commands; imports no role
-    web                 the HTTP API and the metrics endpoint, on Quart and Hypercorn
+    web                 the HTTP API, the dashboard and the metrics endpoint, on Quart and Hypercorn
     remote              the Python client of that API, on httpx
-    work | upkeep       run tasks | promote, recover, prune, sample
+    work | upkeep       run tasks | promote, recover, prune, sample, carry out bulk operations
     opening             opens the store that the settings name
-    client              the producer side: submit, look, cancel, wait
+    producer            the producer side: submit, look, cancel, wait
     store               the only door to Redis
+    filters             which tasks someone means, from a query or a line of text
     terms               reads the terms of a submission
     life | logs         stages of the process and its signals | how log lines look
     metrics             every Prometheus instrument, once

@@ -11,7 +11,8 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -39,8 +40,20 @@ LOOK_FIRST_S, LOOK_MAX_S = 0.02, 0.5
 log = logging.getLogger("taskqueue.producer")
 
 
-Waiting = tuple[str, Submission, asyncio.Future[str]]
-"""A task id, its submission, and the future of who waits for it."""
+End = str | StoreError | Refusal
+"""What became of a submission: the id of the task that stands for it, or why there is none."""
+
+
+class Parcel:
+    """Submissions that go together, and the future of who waits for them; a future for each would cost more than storing it."""
+
+    __slots__ = ("bytes", "items", "keys", "stored")
+
+    def __init__(self, items: list[tuple[str, Submission]]) -> None:
+        self.items = items
+        self.bytes = sum(len(submission.record.payload) for _, submission in items)
+        self.keys = {submission.unique.key for _, submission in items if submission.unique}
+        self.stored: asyncio.Future[list[End]] = asyncio.get_running_loop().create_future()
 
 
 class Lane:
@@ -51,16 +64,16 @@ class Lane:
         self.bytes = 0
         self._store = store
         self._on_stored = on_stored
-        self._waiting: list[Waiting] = []
+        self._waiting: deque[Parcel] = deque()
         self._wake = asyncio.Event()
 
-    def add(self, task_id: str, submission: Submission) -> asyncio.Future[str]:
-        """Queue one; the future gives the id of the task that stands for it, or StoreError or Refusal."""
-        stored = asyncio.get_running_loop().create_future()
-        self._waiting.append((task_id, submission, stored))
-        self.bytes += len(submission.record.payload)
+    def add(self, items: list[tuple[str, Submission]]) -> Parcel:
+        """Queue some; the parcel's future gives their ends."""
+        parcel = Parcel(items)
+        self._waiting.append(parcel)
+        self.bytes += parcel.bytes
         self._wake.set()
-        return stored
+        return parcel
 
     async def run(self) -> None:
         """Send what waits, until cancelled."""
@@ -73,20 +86,23 @@ class Lane:
         finally:
             self._finish(self._waiting, StoreUnavailable("this process is stopping"))
 
-    def _next_batch(self) -> list[Waiting]:
-        count, size = 0, 0
-        for _, submission, _ in self._waiting[:SUBMIT_MAX]:
-            size += len(submission.record.payload)
-            if count and size > CALL_BYTES_MAX:
+    def _next_batch(self) -> list[Parcel]:
+        """As many as one call takes; two with the same unique key go one after the other, so that the second meets the first."""
+        batch = [self._waiting.popleft()]
+        count, size, keys = len(batch[0].items), batch[0].bytes, set(batch[0].keys)
+        while self._waiting:
+            parcel = self._waiting[0]
+            count, size = count + len(parcel.items), size + parcel.bytes
+            if count > SUBMIT_MAX or size > CALL_BYTES_MAX or keys & parcel.keys:
                 break
-            count += 1
-        batch, self._waiting = self._waiting[:count], self._waiting[count:]
+            keys |= parcel.keys
+            batch.append(self._waiting.popleft())
         return batch
 
-    async def _send(self, batch: list[Waiting]) -> None:
+    async def _send(self, batch: list[Parcel]) -> None:
         end: dict[str, Denial] | StoreError = StoreUnavailable("this process is stopping")
         try:
-            end = await self._store_it([(task_id, submission) for task_id, submission, _ in batch])
+            end = await self._store_it([item for parcel in batch for item in parcel.items])
         finally:
             self._finish(batch, end)
         if isinstance(end, dict):
@@ -106,19 +122,49 @@ class Lane:
                     return final
         return error
 
-    def _finish(self, batch: list[Waiting], end: dict[str, Denial] | StoreError) -> None:
-        for task_id, submission, stored in batch:
-            self.bytes -= len(submission.record.payload)
-            if stored.done():
+    def _finish(self, batch: Iterable[Parcel], end: dict[str, Denial] | StoreError) -> None:
+        for parcel in batch:
+            self.bytes -= parcel.bytes
+            if parcel.stored.done():
                 continue
             if not isinstance(end, dict):
-                stored.set_exception(end)
-            elif (denial := end.get(task_id)) is None:
-                stored.set_result(task_id)
-            elif denial.why == "duplicate":
-                stored.set_result(denial.holder)
+                parcel.stored.set_result([end] * len(parcel.items))
+            elif end:
+                parcel.stored.set_result([self._read(task_id, end.get(task_id)) for task_id, _ in parcel.items])
             else:
-                stored.set_exception(QueueFull(self.queue) if denial.why == "full" else KeyHeld(denial.holder))
+                parcel.stored.set_result([task_id for task_id, _ in parcel.items])
+
+    def _read(self, task_id: str, denial: Denial | None) -> End:
+        if denial is None:
+            return task_id
+        if denial.why == "duplicate":
+            return denial.holder
+        return QueueFull(self.queue) if denial.why == "full" else KeyHeld(denial.holder)
+
+
+def _by_queue(submissions: Sequence[Submission]) -> dict[str, list[int]]:
+    """Queue → the places of its submissions."""
+    found: dict[str, list[int]] = {}
+    for at, submission in enumerate(submissions):
+        found.setdefault(submission.queue, []).append(at)
+    return found
+
+
+def _portions(submissions: Sequence[Submission]) -> Iterator[list[Submission]]:
+    """Parts that one call takes: so many, so large, and no unique key twice."""
+    part: list[Submission] = []
+    size, keys = 0, set[str]()
+    for one in submissions:
+        size += len(one.record.payload)
+        again = one.unique is not None and one.unique.key in keys
+        if part and (len(part) == SUBMIT_MAX or size > CALL_BYTES_MAX or again):
+            yield part
+            part, size, keys = [], len(one.record.payload), set()
+        part.append(one)
+        if one.unique is not None:
+            keys.add(one.unique.key)
+    if part:
+        yield part
 
 
 def wall_ms() -> int:
@@ -186,34 +232,44 @@ class Producer:
         """
         lane = await self._lane(submission.queue)
         task_id = task_id or self._mint.mint(await self._store.route(submission.queue))
-        stored = lane.add(task_id, submission)
-        await asyncio.wait([stored], timeout=SUBMIT_S)
-        end = self._end_of(task_id, submission, stored)
+        (end,) = await self._stored([lane.add([(task_id, submission)])])
         if isinstance(end, str):
             return end
         raise end
 
-    async def submit_many(self, submissions: Sequence[Submission], ids: Sequence[str] = ()) -> list[str | StoreError | Refusal]:
-        """Accept many; gives for each its id, or why it was not stored."""
-        added: list[Waiting] = []
-        for at, submission in enumerate(submissions):
-            lane = await self._lane(submission.queue)
-            task_id = ids[at] if ids else self._mint.mint(await self._store.route(submission.queue))
-            added.append((task_id, submission, lane.add(task_id, submission)))
-        if added:
-            await asyncio.wait([stored for _, _, stored in added], timeout=SUBMIT_S)
-        return [self._end_of(task_id, submission, stored) for task_id, submission, stored in added]
+    async def submit_many(self, submissions: Sequence[Submission], ids: Sequence[str] = ()) -> list[End]:
+        """Accept many; gives what became of each, in order."""
+        places: list[int] = []
+        parcels: list[Parcel] = []
+        for queue, positions in _by_queue(submissions).items():
+            lane, route, mint = await self._lane(queue), await self._store.route(queue), self._mint.mint
+            names = iter([ids[at] for at in positions] if ids else [mint(route) for _ in positions])
+            places += positions
+            portions = _portions([submissions[at] for at in positions])
+            parcels += [lane.add([(next(names), one) for one in part]) for part in portions]
+        ends: list[Any] = [None] * len(submissions)
+        for place, end in zip(places, await self._stored(parcels), strict=True):
+            ends[place] = end
+        return ends
 
-    def _end_of(self, task_id: str, submission: Submission, stored: asyncio.Future[str]) -> str | StoreError | Refusal:
-        if not stored.done():  # it may still be stored: the outcome is unknown, as with any lost answer
-            stored.add_done_callback(lambda late: late.exception())
-            return StoreUnavailable("the store did not answer in time")
-        error = stored.exception()
-        if isinstance(error, (StoreError, Refusal)):
-            return error
-        if stored.result() == task_id:
-            self._count(submission)
-        return stored.result()
+    async def _stored(self, parcels: list[Parcel]) -> list[End]:
+        """The ends of all that is in these parcels, in order."""
+        if parcels:
+            await asyncio.wait([parcel.stored for parcel in parcels], timeout=SUBMIT_S)
+        ends: list[End] = []
+        for parcel in parcels:
+            if parcel.stored.done():
+                found = parcel.stored.result()
+            else:  # it may still be stored: the outcome is unknown, as with any lost answer
+                found = [StoreUnavailable("the store did not answer in time")] * len(parcel.items)
+            ends += found
+            self._count_new(parcel.items, found)
+        return ends
+
+    def _count_new(self, items: list[tuple[str, Submission]], ends: list[End]) -> None:
+        for (task_id, submission), end in zip(items, ends, strict=True):
+            if end == task_id:
+                self._count(submission)
 
     def _count(self, submission: Submission) -> None:
         self._metrics.submissions(submission.queue, submission.record.task or self._registry.default).observe(

@@ -208,11 +208,12 @@ def parse_tokens(text: str) -> tuple[TokenTerms, ...]:
         scopes, _, secret = rest.partition(":")
         if not _TOKEN_NAME.fullmatch(name):
             raise ValueError(f"token {len(found) + 1} must read name:scope:secret, its name 1 to 64 letters, digits, _ . -")
-        strange = set(scopes.split("+")) - set(TOKEN_SCOPES)
-        if strange:
-            raise ValueError(f"token {name!r}: the scope must be of {', '.join(TOKEN_SCOPES)}, several with +")
+        if not rest or not secret:
+            raise ValueError(f"token {len(found) + 1} must read name:scope:secret")
+        if set(scopes.split("+")) - set(TOKEN_SCOPES):
+            raise ValueError(f"token {len(found) + 1}: the scope must be of {', '.join(TOKEN_SCOPES)}, several with +")
         if len(secret) < SECRET_CHARS_MIN:
-            raise ValueError(f"token {name!r}: the secret must have at least {SECRET_CHARS_MIN} characters")
+            raise ValueError(f"token {len(found) + 1}: the secret must have at least {SECRET_CHARS_MIN} characters")
         found.append(token_terms(name, tuple(scopes.split("+")), secret))
     if len({token.name for token in found}) != len(found):
         raise ValueError("each token needs a name of its own")

@@ -176,7 +176,7 @@ def read_time(value: Any) -> int:
     if not isinstance(value, str) or not _TIME.fullmatch(value):
         raise ValueError(problem)
     try:
-        at = datetime.fromisoformat(value)
+        at = datetime.fromisoformat(value.upper())
     except ValueError:
         raise ValueError(problem) from None
     ms = round((at - EPOCH).total_seconds() * 1000)

@@ -18,11 +18,10 @@ import msgspec
 from _taskqueue.domain.states import TERMINAL, State
 from _taskqueue.domain.task import PRIORITY_DEFAULT, FailureSample
 from _taskqueue.filters import Filter
+from _taskqueue.store import wire
 from _taskqueue.store.answers import Sight, pairs, read_looks, score_pairs
 from _taskqueue.store.store import Store
 
-CUT_BYTES = 16_384
-"""What is read of a record: all but the end of a long payload."""
 SCAN_MAX = 5_000
 SCAN_S = 0.4
 """A page looks at this many tasks, or for this long, whichever ends first."""
@@ -93,7 +92,7 @@ class Browse:
         """These tasks of one queue, in order; None for unknown ones."""
         if not ids:
             return []
-        return read_looks(ids, queue, await self._store.run("look", queue, CUT_BYTES, *ids))
+        return read_looks(ids, queue, await self._store.run("look", queue, wire.CUT_BYTES, *ids))
 
     async def page(self, wanted: Filter, *, descending: bool, limit: int, after: Position | None) -> Page:
         """The next tasks that the filter means."""

@@ -110,7 +110,7 @@ class Store(Calls):
 
     async def count(self, queue: str) -> Count:
         """Count a queue by state."""
-        return read_count(queue, await self.run("count", queue))
+        return read_count(queue, await self.run("count", queue, wire.CUT_BYTES))
 
     # -- working ----------------------------------------------------------------------------------------------------
 
@@ -188,20 +188,26 @@ class Store(Calls):
 
     async def retry(
         self, queue: str, tasks: Iterable[tuple[str, int]], sources: Iterable[State], *, reset: bool = False
-    ) -> list[State | None]:
-        """Make tasks (id, priority) pending that are in one of these states; gives the states they were in."""
+    ) -> list[tuple[State | None, bool]]:
+        """Make tasks (id, priority) pending that are in one of these states; gives the states they were in, and whether it was done."""
         names = " ".join(state.value for state in sources)
         flat = [part for pair in tasks for part in pair]
-        return _states(await self.run("retry", queue, names, int(reset), self.head_start_ms, *flat))
+        reply = await self.run("retry", queue, names, int(reset), self.head_start_ms, *flat)
+        return list(zip(_states(reply[::2]), map(bool, reply[1::2]), strict=True))
 
     async def remove(self, queue: str, *ids: str) -> list[State | None]:
         """Delete tasks that do not run; gives the states they were in."""
         return _states(await self.run("remove", queue, *ids))
 
-    async def edit(self, queue: str, task_id: str, seen: Record, record: Record, run_at_ms: int | None) -> tuple[State | None, int]:
+    async def raw_record(self, queue: str, task_id: str) -> bytes | None:
+        """A record as it is stored, to be compared with when it is replaced; None when there is none."""
+        found: bytes | None = await self.command("records", "HGET", self.key("records", queue), task_id)
+        return found
+
+    async def edit(self, queue: str, task_id: str, seen: bytes, record: Record, run_at_ms: int | None) -> tuple[State | None, int]:
         """Replace the record of a waiting task; gives its state, and 1 for done, 0 for a wrong state, -1 for a race."""
         state, done = await self.run(
-            "edit", queue, task_id, wire.encode(seen), wire.encode(record), seen.priority, record.priority,
+            "edit", queue, task_id, seen, wire.encode(record), wire.decode_record(seen).priority, record.priority,
             "" if run_at_ms is None else run_at_ms, "\n".join(record.labels), self.head_start_ms,
         )  # fmt: skip
         return (State(state.decode()) if state else None), done

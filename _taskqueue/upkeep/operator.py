@@ -39,8 +39,9 @@ async def act(store: Store, action: str, queue: str, tasks: list[tuple[str, int]
     sources = SOURCES[action]
     ids = [task_id for task_id, _ in tasks]
     if action in ("retry", "run"):
-        was = await store.retry(queue, tasks, sources, reset=reset)
-    elif action == "cancel":
+        ends = await store.retry(queue, tasks, sources, reset=reset)
+        return sum(done for _, done in ends), sum(not done for _, done in ends)
+    if action == "cancel":
         was = await store.cancel(queue, *ids)
     else:
         was = await store.remove(queue, *ids)

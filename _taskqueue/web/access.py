@@ -18,8 +18,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 
-from quart import Request, g, request
-
 from _taskqueue.settings import TokenTerms
 from _taskqueue.web.problems import Problem
 from _taskqueue.web.routing import Route, Scope
@@ -36,6 +34,18 @@ _IMPLIED: dict[Scope, frozenset[Scope]] = {
     Scope.OPERATE: frozenset({Scope.READ, Scope.SUBMIT, Scope.OPERATE}),
     Scope.ADMIN: frozenset({Scope.READ, Scope.SUBMIT, Scope.OPERATE, Scope.ADMIN}),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """What a request says of its sender."""
+
+    host: str
+    peer: str
+    """the address that the connection came from"""
+    authorization: str = ""
+    cookie: str = ""
+    """the value of the session cookie"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +100,15 @@ class Access:
         """Nobody needs a token for anything."""
         return not self._tokens
 
-    async def check(self, found: Route) -> None:
-        """Let the request pass, or raise Problem; ``g.caller`` says who it is."""
-        self._check_host()
-        g.caller = caller = self._identify()
-        self._check_rate(caller)
+    def admit(self, visit: Visit) -> Caller:
+        """Who it is. Raises Problem for a wrong host, wrong credentials, and too many requests."""
+        self._check_host(visit)
+        caller = self._identify(visit)
+        self._check_rate(caller, visit)
+        return caller
+
+    def check(self, found: Route, caller: Caller) -> None:
+        """Raises Problem unless this caller may use the route."""
         if found.scope is Scope.NONE or found.scope in caller.scopes or (found.contract and self._contract_is_open(caller)):
             return
         if caller is NOBODY:
@@ -106,19 +120,15 @@ class Access:
     def _contract_is_open(self, caller: Caller) -> bool:
         return self._guarded or Scope.SUBMIT in caller.scopes
 
-    def _identify(self) -> Caller:
-        given = credentials_of(request)
-        if given is not None:
-            if self.open:
-                return ANYBODY
-            return self._by_secret(given)
+    def _identify(self, visit: Visit) -> Caller:
         if self.open:
             return ANYBODY
-        cookie = request.cookies.get(COOKIE)
-        return self._by_cookie(cookie) if cookie else NOBODY
+        given = secret_of(visit.authorization)
+        if given is not None:
+            return self._by_secret(given, visit.peer)
+        return self._by_cookie(visit.cookie) if visit.cookie else NOBODY
 
-    def _by_secret(self, secret: str) -> Caller:
-        peer = peer_of(request)
+    def _by_secret(self, secret: str, peer: str) -> Caller:
         digest = hashlib.sha256(secret.encode(errors="replace")).hexdigest()
         found: TokenTerms | None = None
         for token in self._tokens:  # all of them, so that the time tells nothing
@@ -132,17 +142,17 @@ class Access:
         problem.headers["WWW-Authenticate"] = 'Bearer realm="taskqueue", error="invalid_token"'
         raise problem
 
-    def sign_in(self, secret: str) -> tuple[Caller, str]:
+    def sign_in(self, secret: str, peer: str) -> tuple[Caller, str]:
         """Exchange a token for the value of a session cookie. Raises Problem."""
-        caller = ANYBODY if self.open else self._by_secret(secret)
+        caller = ANYBODY if self.open else self._by_secret(secret, peer)
         ends = str(int(time.time()) + SESSION_S)
         return caller, f"{caller.name}|{ends}|{self._seal(caller.name, ends)}"
 
     def _by_cookie(self, value: str) -> Caller:
         name, _, rest = value.partition("|")
         ends, _, seal = rest.partition("|")
-        good = hmac.compare_digest(seal, self._seal(name, ends))
-        if not good or not ends.isdigit() or int(ends) < time.time():
+        good = hmac.compare_digest(seal.encode(), self._seal(name, ends).encode())
+        if not good or not ends.isascii() or not ends.isdigit() or int(ends) < time.time():
             return NOBODY
         return next((_caller(token) for token in self._tokens if token.name == name), NOBODY)
 
@@ -151,21 +161,21 @@ class Access:
         digest = next((token.digest for token in self._tokens if token.name == name), "")
         return hmac.new(self._secret, f"{name}|{ends}|{digest}".encode(), "sha256").hexdigest()
 
-    def _check_rate(self, caller: Caller) -> None:
+    def _check_rate(self, caller: Caller, visit: Visit) -> None:
         if self._rates is None:
             return
-        key = peer_of(request) if caller in (ANYBODY, NOBODY) else f"token {caller.name}"
+        key = visit.peer if caller in (ANYBODY, NOBODY) else f"token {caller.name}"
         if wait_s := self._rates.take(key):
             problem = Problem(429, "rate_limited", "too many requests; slow down", retry_after_s=int(wait_s) + 1)
             problem.headers["RateLimit-Policy"] = f'"default";q={self._rates.burst:.0f};w=1'
             problem.headers["RateLimit"] = f'"default";r=0;t={int(wait_s) + 1}'
             raise problem
 
-    def _check_host(self) -> None:
+    def _check_host(self, visit: Visit) -> None:
         """A page whose name was re-bound to this machine's loopback address is a foreign page."""
         if self._hosts is None:
             return
-        name = host_name(request.host)
+        name = host_name(visit.host)
         if name not in self._hosts and not _is_address(name):
             raise Problem(
                 421, "wrong_host", f"this server is not called {name[:100]!r}; name it with --allowed-hosts to admit it"
@@ -176,9 +186,9 @@ def _caller(token: TokenTerms) -> Caller:
     return Caller(token.name, frozenset().union(*(_IMPLIED[Scope(scope)] for scope in token.scopes)))
 
 
-def credentials_of(request: Request) -> str | None:
-    """The token of a request: Bearer, or the password of Basic; None without one."""
-    kind, _, value = request.headers.get("Authorization", "").partition(" ")
+def secret_of(authorization: str) -> str | None:
+    """The token in an Authorization header: Bearer, or the password of Basic; None without one."""
+    kind, _, value = authorization.partition(" ")
     if kind.lower() == "bearer":
         return value.strip()
     if kind.lower() == "basic":
@@ -187,11 +197,6 @@ def credentials_of(request: Request) -> str | None:
         except ValueError:
             return ""
     return None
-
-
-def peer_of(request: Request) -> str:
-    """The address that the connection came from."""
-    return str(request.remote_addr or "")
 
 
 def host_name(host: str) -> str:

@@ -13,6 +13,7 @@ from _taskqueue.domain.states import State
 from _taskqueue.domain.task import Record, Submission
 from _taskqueue.producer import Producer
 from _taskqueue.store.answers import Sight
+from _taskqueue.store.wire import decode_record
 from _taskqueue.tasks.binding import encode_json
 from _taskqueue.terms import READERS, FieldError, TermsError
 from _taskqueue.web.bodies import EditBody, RerunBody, RetryBody
@@ -87,15 +88,18 @@ class ActsApi:
         run_at_ms: int | None = changes.pop("run_at", None)
         with in_time():
             for _ in range(EDIT_TRIES):
-                sight = await self._sight(task_id)
-                record = msgspec.structs.replace(sight.record, **changes)
-                state, done = await self._store.edit(sight.queue, task_id, sight.record, record, run_at_ms)
+                queue = await self._queue_of(task_id)
+                seen = await self._store.raw_record(queue, task_id)
+                if seen is None:
+                    raise unknown_task(task_id)
+                record = msgspec.structs.replace(decode_record(seen), **changes)
+                state, done = await self._store.edit(queue, task_id, seen, record, run_at_ms)
                 if state is None:
                     raise unknown_task(task_id)
                 if done == 0:
                     raise _wrong_state(state, WAITING, "changed")
                 if done == 1:
-                    self._producer.on_news(sight.queue)
+                    self._producer.on_news(queue)
                     return self._show(await self._sight(task_id))
         raise Problem(409, "conflict", "others change this task at the same time; try again")
 
@@ -127,11 +131,14 @@ class ActsApi:
     async def _again(self, task_id: str, sources: tuple[State, ...], done: str, *, reset: bool) -> Response:
         with in_time():
             sight = await self._sight(task_id)
-            (was,) = await self._store.retry(sight.queue, [(task_id, sight.record.priority)], sources, reset=reset)
+            ((was, moved),) = await self._store.retry(sight.queue, [(task_id, sight.record.priority)], sources, reset=reset)
             if was is None:
                 raise unknown_task(task_id)
             if was not in sources:
                 raise _wrong_state(was, sources, done)
+            if not moved:
+                key = sight.record.unique_key
+                raise Problem(409, "duplicate_task", f"another task holds its unique key {key!r}; wait for that one, or cancel it")
             self._producer.on_news(sight.queue)
             return self._show(await self._sight(task_id))
 

@@ -10,7 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from _taskqueue.domain.errors import StoreError
 from _taskqueue.metrics import Metrics
-from _taskqueue.web.access import Access
+from _taskqueue.web.access import COOKIE, Access, Visit
 from _taskqueue.web.audit import Audit
 from _taskqueue.web.connection import STREAMED, Connection, StreamRequest
 from _taskqueue.web.frame import add_frame, refuse_cross_site, request_id
@@ -38,7 +38,10 @@ def create_app(
         g.route = found
         refuse_cross_site(origins)
         _refuse_large()
-        await access.check(found)
+        headers = request.headers
+        cookie = request.cookies.get(COOKIE, "") if "Cookie" in headers else ""
+        g.caller = access.admit(Visit(request.host, str(request.remote_addr), headers.get("Authorization", ""), cookie))
+        access.check(found, g.caller)
 
     @app.after_request
     async def note(response: Response) -> Response:

@@ -26,7 +26,7 @@ TimeIn = Annotated[str, Meta(description="RFC 3339 with an offset", extra_json_s
 TaskName = Annotated[str, Meta(pattern="^[A-Za-z0-9_.:-]{1,128}$")]
 QueueName = Annotated[str, Meta(pattern="^[a-z0-9_.-]{1,64}$")]
 BatchId = Annotated[str, Meta(pattern="^[A-Za-z0-9_.:-]{1,64}$")]
-Tag = Annotated[str, Meta(min_length=1, max_length=64, extra_json_schema={"pattern": "^[ -+--~]+$"})]
+Tag = Annotated[str, Meta(min_length=1, max_length=64, extra_json_schema={"pattern": "^[ -+.-~-]+$"})]
 Tags = Annotated[list[Tag], Meta(max_length=10)]
 Line = Annotated[str, Meta(min_length=1, max_length=255, pattern="^[ -~]+$")]
 

@@ -52,11 +52,6 @@ class StreamRequest(Request):
 
     body_class = StreamBody
 
-    @property
-    def is_streamed(self) -> bool:
-        """Whether its body is read line by line."""
-        return self.mimetype == STREAMED
-
 
 class Connection(ASGIHTTPConnection):
     """Hands the parts of a request over, as fast as they are read."""

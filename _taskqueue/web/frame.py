@@ -25,7 +25,7 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _TEXT = ("application/json", "text/html", "text/css", "text/javascript")
 
@@ -125,5 +125,5 @@ def request_id() -> str:
     known: str | None = g.get("request_id")
     if known is None:
         given = request.headers.get("X-Request-Id", "")
-        known = g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        known = g.request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
     return known

@@ -63,7 +63,7 @@ class SessionApi:
     @route("POST", "/session", scope=Scope.NONE, body=SessionBody, answers={200: SessionView}, problems=(400, 401, 422))
     async def sign_in(self, body: SessionBody) -> Response:
         """Exchange a token for a cookie, which the browser sends by itself."""
-        g.caller, value = self._access.sign_in(body.token)
+        g.caller, value = self._access.sign_in(body.token, str(request.remote_addr))
         response = self._show()
         response.headers["Set-Cookie"] = cookie_header(value, secure=request.scheme == "https")
         return response

@@ -28,12 +28,14 @@ from _taskqueue.web.connection import guard
 from _taskqueue.web.cursors import Cursors
 from _taskqueue.web.docs import DocsPages
 from _taskqueue.web.events import EventsApi, Live
+from _taskqueue.web.express import Express
 from _taskqueue.web.health import Health, HealthApi
 from _taskqueue.web.idempotency import Idempotency
 from _taskqueue.web.openapi import OpenApi
 from _taskqueue.web.operations import OperationsApi
 from _taskqueue.web.pressure import Pressure
 from _taskqueue.web.queues import QueuesApi
+from _taskqueue.web.reading import body_bytes_max
 from _taskqueue.web.routing import Mounted
 from _taskqueue.web.session import SessionApi
 from _taskqueue.web.stats import StatsApi
@@ -63,9 +65,10 @@ class Site:
         browse, catalog = Browse(store), Catalog(store, strict=loaded.settings.strict_tasks)
         self.mounted, self.audit = Mounted(), Audit(store)
         self._live, self._pressure = Live(store, stopping), Pressure(store, stopping)
+        submit = SubmitApi(producer, metrics, catalog, Idempotency(store), self._pressure, stopping)
         self.quart = create_app(
             [
-                SubmitApi(producer, metrics, catalog, Idempotency(store), self._pressure, stopping),
+                submit,
                 TasksApi(producer, browse, catalog, Cursors(secret), stopping),
                 ActsApi(producer, catalog),
                 StatsApi(store, browse),
@@ -81,7 +84,8 @@ class Site:
             ],
             access, self.audit, metrics, self.mounted, loaded.settings.cors_origins,
         )  # fmt: skip
-        self.app: Any = guard(self.quart)
+        found = next(one for one in self.mounted.routes if (one.method, one.path) == ("POST", "/tasks"))
+        self.app: Any = guard(Express(self.quart, submit, found, access, metrics, body_bytes_max(producer)))
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run what the API needs beside its server, until the process stops."""

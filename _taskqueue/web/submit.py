@@ -85,17 +85,15 @@ class SubmitApi:
         wait_s = read_wait(query.wait)
         body = await body_bytes()
         try:
-            submission, ignored = await self._read(body, strict="strict" in request.args)
+            submission, ignored = await self.read_one(body, strict="strict" in request.args)
             taken = await self._reserve(body, [submission])
             answer = taken.answer() if taken else None
             if answer is not None:
                 return answer
-            task_id = await self._store_one(submission, taken)
+            task_id = await self.store_one(submission, taken)
         except Problem as problem:
-            raise self._rejected(problem) from None
-        headers = {"Location": f"/tasks/{task_id}"}
-        if ignored:
-            headers["X-Ignored-Fields"] = quote(", ".join(ignored), safe=", ")[:IGNORED_CHARS_MAX]
+            raise self.rejected(problem) from None
+        headers = headers_of(task_id, ignored)
         if wait_s is None and preference("return") != "representation":
             return json_response(Accepted(task_id), 202, headers)
         sight = self._catalog.mask(await self._wait(task_id, wait_s or 0.0), self._producer.default_task)
@@ -136,8 +134,8 @@ class SubmitApi:
 
     # -- one --------------------------------------------------------------------------------------------------------
 
-    async def _read(self, body: bytes | msgspec.Raw, *, strict: bool) -> tuple[Submission, list[str]]:
-        """Raises Problem."""
+    async def read_one(self, body: bytes | msgspec.Raw, *, strict: bool) -> tuple[Submission, list[str]]:
+        """A submission, and the names of fields that were ignored. Raises Problem."""
         if len(body) > self._body_bytes_max:
             raise Problem(413, "payload_too_large", f"the body has {len(body)} bytes, more than {self._body_bytes_max}")
         try:
@@ -154,7 +152,8 @@ class SubmitApi:
             ids = [await self._producer.new_id(one.queue) for one in submissions]
             return await self._idempotency.reserve(g.caller.name, body, ids)
 
-    async def _store_one(self, submission: Submission, taken: Reservation | None) -> str:
+    async def store_one(self, submission: Submission, taken: Reservation | None = None) -> str:
+        """Accept it; gives the id of the task that stands for it. Raises Problem."""
         try:
             self._pressure.check()
             task_id = await self._producer.submit(submission, taken.ids[0] if taken else "")
@@ -200,7 +199,8 @@ class SubmitApi:
             raise Problem(404, "not_found", f"the task {task_id} was accepted and is already forgotten")
         return sight
 
-    def _rejected(self, problem: Problem) -> Problem:
+    def rejected(self, problem: Problem) -> Problem:
+        """Count a refusal, and hand it on."""
         self._metrics.rejected.labels(problem.code).inc()
         return problem
 
@@ -208,9 +208,9 @@ class SubmitApi:
 
     async def _try_read(self, item: bytes | msgspec.Raw, batch_id: str | None) -> Submission | Problem:
         try:
-            submission, _ = await self._read(item, strict=True)
+            submission, _ = await self.read_one(item, strict=True)
         except Problem as problem:
-            return self._rejected(problem)
+            return self.rejected(problem)
         if batch_id and not submission.record.batch:
             record = msgspec.structs.replace(submission.record, batch=batch_id)
             return msgspec.structs.replace(submission, record=record)
@@ -221,7 +221,7 @@ class SubmitApi:
             self._pressure.check()
             return list(await self._producer.submit_many(good, ids))
         except StoreError as error:
-            raise self._rejected(from_store(error)) from None
+            raise self.rejected(from_store(error)) from None
 
     def _merge(self, read: Sequence[Submission | Problem], stored: Sequence[Outcome]) -> list[BatchResult]:
         ends = iter(stored)
@@ -230,7 +230,7 @@ class SubmitApi:
     def _result(self, end: Outcome) -> BatchResult:
         if isinstance(end, str):
             return BatchResult(end)
-        problem = end if isinstance(end, Problem) else self._rejected(from_refusal(end))
+        problem = end if isinstance(end, Problem) else self.rejected(from_refusal(end))
         return BatchResult(None, problem.document())
 
     # -- lines ------------------------------------------------------------------------------------------------------
@@ -259,6 +259,14 @@ class SubmitApi:
             return await self._store_many(good, ())
         except Problem as problem:
             return [problem] * len(good)
+
+
+def headers_of(task_id: str, ignored: Sequence[str]) -> dict[str, str]:
+    """The headers of an accepted submission."""
+    headers = {"Location": f"/tasks/{task_id}"}
+    if ignored:
+        headers["X-Ignored-Fields"] = quote(", ".join(ignored), safe=", ")[:IGNORED_CHARS_MAX]
+    return headers
 
 
 def _all_or_nothing(read: Sequence[Submission | Problem]) -> Problem:

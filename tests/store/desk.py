@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
+from typing import Any
 
 import anyio
 
+from _taskqueue.domain.ids import IdMint
 from _taskqueue.domain.states import State
-from _taskqueue.domain.task import Attempt, Ending, Failure, Outcome
+from _taskqueue.domain.task import Attempt, Ending, Failure, Outcome, fault_of
 from _taskqueue.store import wire
 from _taskqueue.store.answers import Answer, Exchange, Sight, pack_number
 from _taskqueue.store.store import Store
@@ -17,7 +21,11 @@ QUEUE = "default"
 LEASE = "worker/secret"
 ATTEMPT = wire.encode(Attempt(1, Ending.ERROR, 1, 1, "worker", Failure("ValueError", "no")))
 OUTCOME = wire.encode(Outcome(1, 1, 1, "worker", b'"done"'))
+FAILED = wire.encode(Outcome(1, 1, 1, "worker", None, "attempts", Failure("ValueError", "no")))
+FAULT = fault_of("echo", Failure("ValueError", "no"))
 WAIT_S = 5.0
+STATES = tuple(state for state in State if state is not State.BLOCKED)
+"""Those a task can be in."""
 
 
 class Desk:
@@ -26,15 +34,26 @@ class Desk:
     def __init__(self, store: Store, new_id: Callable[[], str]) -> None:
         self.store = store
         self._new_id = new_id
+        self._elsewhere = IdMint(lambda: int(time.time() * 1000), os.urandom)
 
-    async def submit(self, count: int = 1, **terms: object) -> list[str]:
+    def mint(self, route: int = 1) -> str:
+        """A fresh id, of another queue when its route is given."""
+        return self._new_id() if route == 1 else self._elsewhere.mint(route)
+
+    async def submit(self, count: int = 1, **terms: Any) -> list[str]:
         """New tasks with these terms; their ids."""
         ids = [self._new_id() for _ in range(count)]
-        await self.store.submit(QUEUE, [(task_id, submission(**terms)) for task_id in ids])  # type: ignore[arg-type]
+        await self.store.submit(QUEUE, [(task_id, submission(**terms)) for task_id in ids])
         return ids
 
+    async def submit_to(self, queue: str, route: int, **terms: Any) -> str:
+        """A new task in another queue; its id."""
+        task_id = self.mint(route)
+        await self.store.submit(queue, [(task_id, submission(**terms))])
+        return task_id
+
     async def call(
-        self, limit: int = 0, *, lease: str = LEASE, succeeded: list[object] | None = None, reports: list[object] | None = None
+        self, limit: int = 0, *, lease: str = LEASE, succeeded: list[Any] | None = None, reports: list[Any] | None = None
     ) -> Answer:
         """One settle_and_claim on a lease that holds."""
         answer = await self.store.settle_and_claim(QUEUE, lease, Exchange(limit, limit, succeeded or [], reports or []))
@@ -60,15 +79,15 @@ class Desk:
         """Where a task stands."""
         return (await self.sight(task_id)).state
 
-    async def in_state(self, state: State) -> str:
-        """A task in this state."""
+    async def in_state(self, state: State, *, fault: str = "", **terms: Any) -> str:
+        """A task with these terms in this state; nothing else may be pending."""
         if state is State.SCHEDULED:
-            return (await self.submit(delay_ms=60_000))[0]
+            return (await self.submit(delay_ms=60_000, **terms))[0]
         if state is State.EXPIRED:
-            (task_id,) = await self.submit(expires_in_ms=1)
+            (task_id,) = await self.submit(expires_in_ms=1, **terms)
             await until(self.store, task_id, State.EXPIRED)
             return task_id
-        (task_id,) = await self.submit()
+        (task_id,) = await self.submit(**terms)
         if state is State.PENDING:
             return task_id
         if state is State.CANCELLED:
@@ -78,9 +97,9 @@ class Desk:
         if state is State.SUCCEEDED:
             await self.call(succeeded=[task_id, OUTCOME])
         elif state is State.RETRYING:
-            await self.report("retry", task_id, pack_number(60_000, 5), ATTEMPT)
+            await self.report("retry", task_id, pack_number(60_000, 5), ATTEMPT, fault=fault)
         elif state is State.DEAD:
-            await self.report("dead", task_id, 0, ATTEMPT, OUTCOME)
+            await self.report("dead", task_id, 0, ATTEMPT, FAILED, fault)
         return task_id
 
 

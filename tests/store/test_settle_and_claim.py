@@ -8,7 +8,7 @@ from _taskqueue.domain.states import State
 from _taskqueue.store import wire
 from _taskqueue.store.answers import Exchange, pack_number
 from _taskqueue.store.store import CLAIM_BYTES_MAX
-from tests.store.desk import ATTEMPT, LEASE, OUTCOME, QUEUE, Desk, until
+from tests.store.desk import ATTEMPT, FAILED, LEASE, OUTCOME, QUEUE, Desk, until
 
 pytestmark = pytest.mark.anyio
 SOON = pack_number(60_000, 5)
@@ -232,4 +232,4 @@ async def test_an_outcome_reads_back(desk: Desk) -> None:
 
     outcome = (await desk.sight(task_id)).outcome
 
-    assert outcome == wire.decode_outcome(OUTCOME)
+    assert outcome == wire.decode_outcome(FAILED)

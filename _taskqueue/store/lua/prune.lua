@@ -22,4 +22,4 @@ if #ids > 0 then
   redis.call('ZREM', index, unpack(ids))
   forget(ids)
 end
-return #ids
+return #own + #ids

@@ -30,7 +30,7 @@ local function remember(id, claim, entry, fault)
   mark_failing(id, fault)
 end
 
-local retried_ids, waiting_ids, progressed = {}, {}, {}
+local retried_ids, waiting_ids, snoozed_ids, progressed = {}, {}, {}, {}
 
 local reports = {
   retry = function(id, claim, number, entry, _, fault)
@@ -60,7 +60,7 @@ local reports = {
     else
       local priority = number % 16
       wait_in(scheduled, id, now + (number - priority) / 16, priority)
-      waiting_ids[#waiting_ids + 1] = id
+      snoozed_ids[#snoozed_ids + 1] = id
     end
   end,
   release = function(id, claim)
@@ -136,6 +136,7 @@ end
 tally('retried', #retried_ids)
 tell('retrying', retried_ids)
 tell('pending', waiting_ids)
+tell('scheduled', snoozed_ids)
 tell('progress', progressed)
 
 local _, late = promote(scheduled, 500)

@@ -54,10 +54,16 @@ local function replace(holder, state)
   return true
 end
 
-local function take_key(id, key, mode, until_ms, on_conflict)
+-- gives: whether the task may be stored, and whether it takes the place of another
+local function take_key(id, key, mode, until_ms, on_conflict, has_room)
   local holder, state = holder_of(key)
-  if holder and not (on_conflict == 'replace' and replace(holder, state)) then
+  local replaced = holder and on_conflict == 'replace' and replace(holder, state)
+  if holder and not replaced then
     deny(id, on_conflict == 'return' and 'duplicate' or 'conflict', holder)
+    return false
+  end
+  if not has_room and not replaced then
+    deny(id, 'full', '')
     return false
   end
   taken[key] = id
@@ -68,7 +74,7 @@ local function take_key(id, key, mode, until_ms, on_conflict)
   else
     redis.call('ZREM', unique_ends, key)
   end
-  return true
+  return true, replaced
 end
 
 local room = tonumber(redis.call('HGET', settings, 'max_length') or 'inf') or math.huge
@@ -84,13 +90,20 @@ if #ARGV > others then  -- what takes a key may write what cannot grow memory fi
 end
 for i = 1, #ids do
   local place = at[i]
+  local key = place > others and ARGV[place + 3] or ''
   if before[i] then
     known = known + 1
-  elseif #fresh >= room then
+  elseif key ~= '' then
+    local good, replaced = take_key(ids[i], key, ARGV[place + 4], ARGV[place + 5], ARGV[place + 6], room >= 1)
+    if good then
+      fresh[#fresh + 1] = place
+      room = replaced and room or room - 1
+    end
+  elseif room < 1 then
     deny(ids[i], 'full', '')
-  elseif place <= others or ARGV[place + 3] == ''
-    or take_key(ids[i], ARGV[place + 3], ARGV[place + 4], ARGV[place + 5], ARGV[place + 6]) then
+  else
     fresh[#fresh + 1] = place
+    room = room - 1
   end
 end
 
