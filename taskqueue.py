@@ -6,6 +6,8 @@
     async def hello(ctx: Context, name: str) -> str:
         return f"hello {name}"
 
+Other programs talk to it through ``taskqueue.Client`` or ``taskqueue.AsyncClient``.
+
 Run it with ``python taskqueue.py --role all``. This module holds no state, so that importing it twice (as the program
 and from a handler) does no harm.
 """
@@ -16,6 +18,7 @@ import logging
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -31,13 +34,85 @@ from _taskqueue.tasks.context import Context, current
 from _taskqueue.tasks.discovery import discover
 from _taskqueue.tasks.spec import lifespan, middleware, on_failure, task
 
+if TYPE_CHECKING:
+    from _taskqueue.remote import (
+        ApiError,
+        AsyncClient,
+        BadAnswer,
+        Batch,
+        Client,
+        ClientError,
+        Conflict,
+        CountChanged,
+        Duplicate,
+        Event,
+        Forbidden,
+        Invalid,
+        InvalidState,
+        Limited,
+        NewTask,
+        NotAllAccepted,
+        NotFound,
+        Operation,
+        PayloadTooLarge,
+        Queue,
+        QueueFull,
+        RateLimited,
+        ResultNotReady,
+        Task,
+        TaskFailed,
+        Unauthorized,
+        Unavailable,
+        Unreachable,
+        Worker,
+    )
+else:
+
+    def __getattr__(name: str) -> object:
+        """The names of the client are loaded when they are first asked for: a worker needs no HTTP client."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from _taskqueue import remote
+
+        return getattr(remote, name)
+
+
 __all__ = [
+    "ApiError",
+    "AsyncClient",
     "Backoff",
+    "BadAnswer",
+    "Batch",
     "Cancel",
+    "Client",
+    "ClientError",
+    "Conflict",
     "Context",
+    "CountChanged",
     "Discard",
+    "Duplicate",
+    "Event",
+    "Forbidden",
+    "Invalid",
+    "InvalidState",
+    "Limited",
+    "NewTask",
+    "NotAllAccepted",
+    "NotFound",
+    "Operation",
+    "PayloadTooLarge",
+    "Queue",
+    "QueueFull",
+    "RateLimited",
+    "ResultNotReady",
     "Retry",
+    "Task",
+    "TaskFailed",
     "TaskqueueError",
+    "Unauthorized",
+    "Unavailable",
+    "Unreachable",
+    "Worker",
     "__version__",
     "current",
     "lifespan",

@@ -5,6 +5,7 @@ The floors, from the top; a module imports only from floors below its own (check
     wheel               what the wheel adds around the face
     cli                 flags and commands; imports no role
     web                 the HTTP API, the dashboard and the metrics endpoint, on Quart and Hypercorn
+    remote              the Python client of that API, on httpx
     work | upkeep       run tasks | promote, recover, prune, sample, carry out bulk operations
     opening             opens the store that the settings name
     producer            the producer side: submit, look, cancel, wait

@@ -21,6 +21,8 @@ from _taskqueue.domain.task import QUEUE_NAME, TASK_NAME
 
 ENV_PREFIX = "TASKQUEUE_"
 CONFIG_FILE = "taskqueue.toml"
+CLIENT_VARIABLES = frozenset({"TASKQUEUE_API_URL", "TASKQUEUE_API_TOKEN"})
+"""Meant for the Python client, which often shares an environment with a worker."""
 SHARED_STORE_DEFAULT = "redis://localhost:6379/0"
 WEIGHT_MAX = 1_000
 RATE_MAX = 1_000_000
@@ -398,7 +400,7 @@ def _read_file(config: Path | None) -> Mapping[str, Any]:
 
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     known = [option.variable for option in OPTIONS]
-    both = {*known, *(name + "_FILE" for name in known)}
+    both = {*known, *(name + "_FILE" for name in known), *CLIENT_VARIABLES}
     strange = sorted(name for name in environ if name.startswith(ENV_PREFIX) and name not in both)
     return [f"{name} is no setting and is ignored{_did_you_mean(name, known)}" for name in strange]
 
