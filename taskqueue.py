@@ -35,84 +35,25 @@ from _taskqueue.tasks.discovery import discover
 from _taskqueue.tasks.spec import lifespan, middleware, on_failure, task
 
 if TYPE_CHECKING:
-    from _taskqueue.remote import (
-        ApiError,
-        AsyncClient,
-        BadAnswer,
-        Batch,
-        Client,
-        ClientError,
-        Conflict,
-        CountChanged,
-        Duplicate,
-        Event,
-        Forbidden,
-        Invalid,
-        InvalidState,
-        Limited,
-        NewTask,
-        NotAllAccepted,
-        NotFound,
-        Operation,
-        PayloadTooLarge,
-        Queue,
-        QueueFull,
-        RateLimited,
-        ResultNotReady,
-        Task,
-        TaskFailed,
-        Unauthorized,
-        Unavailable,
-        Unreachable,
-        Worker,
-    )
+    from _taskqueue.remote import *  # noqa: F403 - every name of the client, for type checkers
 else:
 
     def __getattr__(name: str) -> object:
         """The names of the client are loaded when they are first asked for: a worker needs no HTTP client."""
-        if name not in __all__:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from _taskqueue import remote
 
+        if name not in remote.__all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(remote, name)
 
 
 __all__ = [
-    "ApiError",
-    "AsyncClient",
     "Backoff",
-    "BadAnswer",
-    "Batch",
     "Cancel",
-    "Client",
-    "ClientError",
-    "Conflict",
     "Context",
-    "CountChanged",
     "Discard",
-    "Duplicate",
-    "Event",
-    "Forbidden",
-    "Invalid",
-    "InvalidState",
-    "Limited",
-    "NewTask",
-    "NotAllAccepted",
-    "NotFound",
-    "Operation",
-    "PayloadTooLarge",
-    "Queue",
-    "QueueFull",
-    "RateLimited",
-    "ResultNotReady",
     "Retry",
-    "Task",
-    "TaskFailed",
     "TaskqueueError",
-    "Unauthorized",
-    "Unavailable",
-    "Unreachable",
-    "Worker",
     "__version__",
     "current",
     "lifespan",

@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,6 +57,16 @@ def test_the_handler_of_the_readme_does_what_it_says(program: Program) -> None:
     command = next(command for command in COMMANDS if "greet" in command)
 
     assert json.loads(run(command, program))["result"] == "hello Ada"
+
+
+def test_the_client_of_the_readme_does_what_it_says(program: Program) -> None:
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "import Client" in block]
+    names: dict[str, Any] = {}
+
+    exec(code.replace("http://127.0.0.1:8080", program.api), names)  # noqa: S102 - the README's own lines
+
+    assert names["greeting"] == "hello Ada"
+    assert [one["words"] for one in names["counts"]] == [2, 2]
 
 
 def test_the_metrics_line_shows_metrics(program: Program) -> None:
