@@ -61,6 +61,10 @@ def read_filter(fields: Iterable[tuple[str, str]]) -> Filter:
     errors: list[FieldError] = []
     for name, text in fields:
         for key, value in _split_line(text) if name == "q" else [(name, text)]:
+            if key != "word" and not is_filter(key):
+                known = ", ".join(FILTERS)
+                errors.append(FieldError(name, "unknown_field", f"is no filter; known are {known}, meta.<key>, q"))
+                continue
             try:
                 _add(found, key, value)
             except ValueError as error:
@@ -96,10 +100,7 @@ def _add(found: dict[str, Any], key: str, text: str) -> None:
     if key.startswith(META) and len(key) > len(META):
         found.setdefault("meta", {}).setdefault(key.removeprefix(META), []).extend(_values(text))
         return
-    reader = _READERS.get(key)
-    if reader is None:
-        raise ValueError(f"is no filter; known are {', '.join(_READERS)}, meta.<key>, q")
-    field, read = reader
+    field, read = _READERS[key]
     value = read(text)
     if isinstance(value, list):
         found.setdefault(field, []).extend(value)

@@ -20,6 +20,7 @@ from _taskqueue.domain.task import PRIORITY_DEFAULT, FailureSample
 from _taskqueue.filters import Filter
 from _taskqueue.store import wire
 from _taskqueue.store.answers import Sight, pairs, read_looks, score_pairs
+from _taskqueue.store.handlers import Handlers
 from _taskqueue.store.store import Store
 
 SCAN_MAX = 5_000
@@ -86,7 +87,14 @@ class Browse:
     """Reads of many tasks at once. Every method may raise StoreError."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self._store, self._handlers = store, Handlers(store)
+
+    async def _hidden(self, wanted: Filter) -> frozenset[str]:
+        """Names of tasks whose payloads must not be searched; nobody may guess what nobody may see."""
+        if not wanted.words:
+            return frozenset()
+        found = {name for name, info in (await self._handlers.tasks()).items() if info.redact}
+        return frozenset(found | {""} if found else found)
 
     async def look(self, queue: str, ids: Sequence[str]) -> list[Sight | None]:
         """These tasks of one queue, in order; None for unknown ones."""
@@ -98,6 +106,7 @@ class Browse:
         """The next tasks that the filter means."""
         queues = [queue for queue in await self._store.queues() if not wanted.queues or queue in wanted.queues]
         found: list[Sight] = []
+        hidden = await self._hidden(wanted)
         scanned, give_up, at = 0, time.monotonic() + SCAN_S, after
         chunk = min(CHUNK, limit + 1) if _is_indexed(wanted) else CHUNK
         while True:
@@ -107,7 +116,7 @@ class Browse:
                     return Page(found, at, scanned, complete=True)
                 scanned += 1
                 at = Position(spot.key, spot.id)
-                if sight is not None and matches(sight, wanted):
+                if sight is not None and matches(sight, wanted, hidden):
                     found.append(sight)
             if len(spots) < chunk:
                 return Page(found, None, scanned, complete=True)
@@ -252,8 +261,8 @@ def _is_indexed(wanted: Filter) -> bool:
     return wanted == plain or (not wanted.states and wanted == msgspec.structs.replace(plain, fingerprints=wanted.fingerprints))
 
 
-def matches(sight: Sight, wanted: Filter) -> bool:
-    """Whether a filter means this task."""
+def matches(sight: Sight, wanted: Filter, hidden: frozenset[str] = frozenset()) -> bool:
+    """Whether a filter means this task; payloads of hidden tasks are not searched."""
     record = sight.record
     created_ms = record.created_ms
     return (
@@ -267,7 +276,7 @@ def matches(sight: Sight, wanted: Filter) -> bool:
         and (not wanted.errors or error_type(sight) in wanted.errors)
         and (wanted.created_after_ms is None or created_ms >= wanted.created_after_ms)
         and (wanted.created_before_ms is None or created_ms < wanted.created_before_ms)
-        and (not wanted.words or _holds(sight, wanted.words))
+        and (not wanted.words or _holds(sight, wanted.words, sight.record.task in hidden))
     )
 
 
@@ -286,12 +295,13 @@ def error_type(sight: Sight) -> str:
     return failure.type if failure else ""
 
 
-def _holds(sight: Sight, words: Iterable[str]) -> bool:
+def _holds(sight: Sight, words: Iterable[str], is_hidden: bool) -> bool:
     record = sight.record
     failure = sight.outcome.failure if sight.outcome else sight.attempts[-1].failure if sight.attempts else None
     texts = [sight.id, record.task, sight.queue, *record.tags, *record.meta.values()]
     if failure:
         texts += (failure.type, failure.message)
-    texts.append(record.payload[:PREVIEW_BYTES].decode(errors="replace"))
+    if not is_hidden:
+        texts.append(record.payload[:PREVIEW_BYTES].decode(errors="replace"))
     text = "\n".join(texts).lower()
     return all(word in text for word in words)

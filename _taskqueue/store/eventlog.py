@@ -29,6 +29,8 @@ class EventLog:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._last: dict[str, str] = {}
+        self.met_a_new_queue = False
+        """in the last read; what happened there before is not known"""
 
     async def watch(self) -> None:
         """Let the scripts tell events for the next ten seconds."""
@@ -38,8 +40,11 @@ class EventLog:
     async def read(self) -> list[Event]:
         """What came since the last time."""
         found: list[Event] = []
-        for queue in await self._store.queues(max_age_s=2.0):
+        known = set(self._last)
+        queues = await self._store.queues(max_age_s=0.5)
+        for queue in queues:
             found += await self._read_queue(queue)
+        self.met_a_new_queue = bool(known) and not known.issuperset(queues)
         return found
 
     async def _read_queue(self, queue: str) -> list[Event]:

@@ -78,12 +78,11 @@ class Operator:
                 await self._end(operation, "stopped" if stopped else "finished")
                 break
             if operation.rate_s:
-                await self._pause(SLICE_S)
+                await self._pause(_page_size(operation) / operation.rate_s)
 
     async def step(self, operation: Operation) -> bool:
         """Do one page; True when that was the last. Raises StoreError."""
-        limit = PAGE if not operation.rate_s else max(1, min(PAGE, round(operation.rate_s * SLICE_S)))
-        page = await self._browse.page(operation.filter, descending=False, limit=limit, after=operation.position)
+        page = await self._browse.page(operation.filter, descending=False, limit=_page_size(operation), after=operation.position)
         meant = [sight for sight in page.sights if not _came_later(sight, operation.created_ms)]
         for queue, sights in _by_queue(meant).items():
             tasks = [(sight.id, sight.record.priority) for sight in sights]
@@ -107,6 +106,10 @@ class Operator:
     async def _pause(self, seconds: float) -> None:
         with anyio.move_on_after(seconds):
             await self._stopping.wait()
+
+
+def _page_size(operation: Operation) -> int:
+    return PAGE if not operation.rate_s else max(1, min(PAGE, int(operation.rate_s * SLICE_S)))
 
 
 def _came_later(sight: Sight, since_ms: int) -> bool:

@@ -63,7 +63,7 @@ class ActsApi:
             if was in (State.SUCCEEDED, State.DEAD, State.EXPIRED):
                 raise _wrong_state(was, CANCELLABLE, "cancelled")
             sight = await self._sight(task_id)
-            return self._show(sight, 202 if sight.state is State.RUNNING else 200)
+            return await self._show(sight, 202 if sight.state is State.RUNNING else 200)
 
     @route(
         "POST", "/tasks/<task_id>/rerun", scope=Scope.SUBMIT, body=RerunBody, audited=True, answers={202: Accepted},
@@ -102,7 +102,7 @@ class ActsApi:
                     raise _wrong_state(state, WAITING, "changed")
                 if done == 1:
                     self._producer.on_news(queue)
-                    return self._show(await self._sight(task_id))
+                    return await self._show(await self._sight(task_id))
         raise Problem(409, "conflict", "others change this task at the same time; try again")
 
     @route("DELETE", "/tasks/<task_id>", scope=Scope.ADMIN, query=DeleteQuery, answers={204: None}, problems=(404, 409))
@@ -142,7 +142,7 @@ class ActsApi:
                 key = sight.record.unique_key
                 raise Problem(409, "duplicate_task", f"another task holds its unique key {key!r}; wait for that one, or cancel it")
             self._producer.on_news(sight.queue)
-            return self._show(await self._sight(task_id))
+            return await self._show(await self._sight(task_id))
 
     async def _queue_of(self, task_id: str) -> str:
         queue = await self._store.queue_of(task_id)
@@ -156,8 +156,8 @@ class ActsApi:
             raise unknown_task(task_id)
         return sight
 
-    def _show(self, sight: Sight, status: int = 200) -> Response:
-        return json_response(show_detail(self._catalog.mask(sight, self._producer.default_task)), status)
+    async def _show(self, sight: Sight, status: int = 200) -> Response:
+        return json_response(show_detail(await self._catalog.mask(sight, self._producer.default_task)), status)
 
     def _like(self, sight: Sight, instead: msgspec.Raw | None) -> Submission:
         old: Record = sight.record

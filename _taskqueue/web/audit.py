@@ -9,6 +9,7 @@ from quart import Response, g, request
 
 from _taskqueue.domain.errors import StoreError
 from _taskqueue.store.store import Store
+from _taskqueue.web.frame import request_id
 from _taskqueue.web.problems import Problem, in_time
 from _taskqueue.web.routing import Route
 from _taskqueue.web.shapes import Time, show_time
@@ -47,7 +48,7 @@ class Audit:
         )  # fmt: skip
         fields = {
             "caller": caller, "address": str(request.remote_addr), "method": request.method, "path": request.path[:PATH_CHARS_MAX],
-            "status": response.status_code, "request_id": response.headers.get("X-Request-Id", ""),
+            "status": response.status_code, "request_id": request_id(),
         }  # fmt: skip
         flat = [part for pair in fields.items() for part in pair]
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -11,50 +10,30 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 
-from _taskqueue.domain.errors import StoreError
 from _taskqueue.domain.task import Submission, TaskInfo
-from _taskqueue.store.answers import Sight, pairs
+from _taskqueue.store.answers import Sight
+from _taskqueue.store.handlers import Handlers
 from _taskqueue.store.store import Store
 from _taskqueue.web.problems import Problem
 
-FRESH_S = 5.0
 ERRORS_MAX = 20
 MASK = "•••"
 
-_read_info = msgspec.json.Decoder(TaskInfo).decode
-
 
 class Catalog:
-    """What workers announced, read from the store every few seconds.
+    """What workers announced.
 
     Args:
         strict: refuse tasks that no live worker knows, once any worker has told its tasks.
     """
 
     def __init__(self, store: Store, *, strict: bool = False) -> None:
-        self._store, self._strict = store, strict
-        self._tasks: dict[str, TaskInfo] = {}
-        self._texts: dict[str, bytes] = {}
-        self._validators: dict[str, Any] = {}
-        self._read_at = -FRESH_S
+        self._handlers, self._strict = Handlers(store), strict
+        self._validators: dict[str, tuple[TaskInfo, Any]] = {}
 
     async def tasks(self) -> Mapping[str, TaskInfo]:
-        """By name; what was known before when the store is away."""
-        if time.monotonic() - self._read_at > FRESH_S:
-            self._read_at = time.monotonic()
-            try:
-                found = dict(pairs(await self._store.command("handlers", "HGETALL", self._store.key("handlers"))))
-            except StoreError:
-                return self._tasks
-            self._update({name.decode(): text for name, text in found.items()})
-        return self._tasks
-
-    def _update(self, texts: dict[str, bytes]) -> None:
-        if texts == self._texts:
-            return
-        self._texts = texts
-        self._tasks = {name: info for name, text in sorted(texts.items()) if (info := _read(text)) is not None}
-        self._validators = {}
+        """By name."""
+        return await self._handlers.tasks()
 
     async def check(self, submission: Submission, default: str) -> None:
         """Refuse a payload that the task cannot take. Raises Problem."""
@@ -81,29 +60,24 @@ class Catalog:
     def _validator(self, info: TaskInfo) -> Any:
         if not info.schema:
             return None
-        if info.name not in self._validators:
+        known = self._validators.get(info.name)
+        if known is None or known[0] is not info:
             try:
-                self._validators[info.name] = jsonschema_rs.validator_for(info.schema)
+                validator = jsonschema_rs.validator_for(info.schema)
             except (ValueError, TypeError):  # a schema this library cannot read checks nothing
-                self._validators[info.name] = None
-        return self._validators[info.name]
+                validator = None
+            known = self._validators[info.name] = (info, validator)
+        return known[1]
 
-    def mask(self, sight: Sight, default: str) -> Sight:
+    async def mask(self, sight: Sight, default: str) -> Sight:
         """The task without what its handler hides."""
-        info = self._tasks.get(sight.record.task or default)
+        info = (await self.tasks()).get(sight.record.task or default)
         if info is None or not info.redact:
             return sight
         record = sight.record
         hidden = _hide(record.payload, record.is_text, info.redact, cut=bool(sight.cut_bytes))
         is_text = record.is_text or hidden == MASK.encode()
         return replace(sight, record=msgspec.structs.replace(record, payload=hidden, is_text=is_text))
-
-
-def _read(text: bytes) -> TaskInfo | None:
-    try:
-        return _read_info(text)
-    except msgspec.DecodeError:  # a worker of another version
-        return None
 
 
 def _readings(payload: bytes, is_text: bool) -> list[Any]:

@@ -76,7 +76,7 @@ class Listener:
         """Queue a message; one that does not keep up loses what waits, and is told."""
         if len(self.buffer) >= BUFFER:
             self.buffer.clear()
-            self.buffer.append(pack("reset", {"reason": "too slow"}, _now_id()))
+            self.buffer.append(pack("reset", {"reason": "too slow"}, ""))
         self.buffer.append(message)
         self.wake.set()
 
@@ -96,6 +96,7 @@ class Live:
         self._watched_at = self._queues_at = self._workers_at = 0.0
         self._shown: dict[str, bytes] = {}
         self._counts: dict[str, Count] = {}
+        self._now_ms = 0
         self._budget, self._budget_at = float(TASKS_A_SECOND_MAX), 0.0
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -129,7 +130,12 @@ class Live:
         if now - self._watched_at > WATCH_S:
             self._watched_at = now
             await self._log.watch()
-        self._tell_tasks(await self._log.read())
+        events = await self._log.read()
+        if self._log.met_a_new_queue:
+            await self._log.watch()
+            for listener in self._listeners:
+                listener.give(pack("reset", {"reason": "a new queue"}, self.now_id()))
+        self._tell_tasks(events)
         if now - self._queues_at > QUEUES_S:
             self._queues_at = now
             await self._tell_queues()
@@ -139,15 +145,22 @@ class Live:
             for worker in await read_workers(self._store):
                 self._tell_changed("worker", "workers", worker.worker, worker)
 
-    def add(self, listener: Listener) -> None:
-        """Feed this client from now on. Raises Problem when there are too many."""
-        mine = sum(one.owner == listener.owner for one in self._listeners)
+    def admit(self, owner: str) -> None:
+        """Raises Problem when there are too many clients, of this owner or at all."""
+        mine = sum(one.owner == owner for one in self._listeners)
         if len(self._listeners) >= CLIENTS_MAX or mine >= CLIENTS_EACH_MAX:
             raise Problem(429, "rate_limited", "too many event streams are open", retry_after_s=5)
+
+    def add(self, listener: Listener) -> None:
+        """Feed this client from now on."""
         self._listeners.append(listener)
         self._shown.clear()  # so that the newcomer hears everything once
         self._watched_at = self._queues_at = self._workers_at = 0.0
         self._arrived.set()
+
+    def now_id(self) -> str:
+        """The time by the store's clock, as an id to resume from; empty before it is known."""
+        return str(self._now_ms) if self._now_ms else ""
 
     def remove(self, listener: Listener) -> None:
         """Feed it no more."""
@@ -163,7 +176,7 @@ class Live:
         latest = merge_events(events)
         allowed = self._allowance(len(latest))
         if not allowed and latest:
-            message = pack("busy", {"tasks": len(latest), "detail": "too much happens to tell each task"}, _now_id())
+            message = pack("busy", {"tasks": len(latest), "detail": "too much happens to tell each task"}, self.now_id())
             for listener in self._listeners:
                 if listener.wants("tasks") and not listener.task_id:
                     listener.give(message)
@@ -188,6 +201,7 @@ class Live:
         oldest_s = 0.0
         for queue in await self._store.queues(max_age_s=2.0):
             count = await self._store.count(queue)
+            self._now_ms = max(self._now_ms, count.now_ms)
             self._tell_changed("queue", "queues", queue, show_queue(count, self._store.head_start_ms))
             for state, number in count.states.items():
                 totals[state] = totals.get(state, 0) + number
@@ -216,7 +230,7 @@ class Live:
             self._tell(name, topic, value, key if topic == "queues" else "")
 
     def _tell(self, name: str, topic: str, value: Any, queue: str = "") -> None:
-        message = pack(name, value, _now_id())
+        message = pack(name, value, self.now_id())
         for listener in self._listeners:
             if listener.wants(topic, queue):
                 listener.give(message)
@@ -236,7 +250,7 @@ class EventsApi:
         """Everything that happens, as server-sent events; Last-Event-ID resumes."""
         listener = Listener(_topics(query.topics), frozenset(filter(None, query.queue.split(","))), query.task_id, _owner())
         pause_s = min(60.0, read_seconds("min_interval", query.min_interval or "0"))
-        self._live.add(listener)
+        self._live.admit(listener.owner)
         response = Response(self._messages(listener, pause_s, request.headers.get("Last-Event-ID", "")), 200, {}, "text/event-stream")
         response.headers["X-Accel-Buffering"] = "no"
         response.timeout = None
@@ -244,6 +258,7 @@ class EventsApi:
 
     async def _messages(self, listener: Listener, pause_s: float, last_id: str) -> AsyncIterator[bytes]:
         ends = time.monotonic() + LIFE_S
+        self._live.add(listener)  # only here: a client that is gone already is never served
         try:
             yield b"retry: 2000\n\n"
             if last_id:
@@ -257,7 +272,7 @@ class EventsApi:
                     await self._stopping.wait()
                 if not await self._something(listener):
                     yield b": still here\n\n"
-            yield pack("bye", {"reason": "stopping" if self._stopping.is_set() else "renew"}, _now_id())
+            yield pack("bye", {"reason": "stopping" if self._stopping.is_set() else "renew"}, self._live.now_id())
         finally:
             self._live.remove(listener)
 
@@ -278,7 +293,7 @@ class EventsApi:
         except StoreError:
             missed = None
         if missed is None:
-            return [pack("reset", {"reason": "too long ago"}, _now_id())]
+            return [pack("reset", {"reason": "too long ago"}, self._live.now_id())]
         return [
             pack_task(task_id, event)
             for task_id, event in merge_events(missed).items()
@@ -308,11 +323,8 @@ def pack_task(task_id: str, event: Event) -> bytes:
 
 def pack(name: str, value: Any, event_id: str) -> bytes:
     """One message of the stream (WHATWG HTML, 9.2)."""
-    return b"id: %s\nevent: %s\ndata: %s\n\n" % (event_id.encode(), name.encode(), msgspec.json.encode(value))
-
-
-def _now_id() -> str:
-    return str(int(time.time() * 1000))
+    head = f"id: {event_id}\n" if event_id else ""
+    return b"%sevent: %s\ndata: %s\n\n" % (head.encode(), name.encode(), msgspec.json.encode(value))
 
 
 def _topics(text: str) -> frozenset[str]:

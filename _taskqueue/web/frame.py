@@ -90,7 +90,7 @@ def _admit_origin(response: Response, origins: frozenset[str]) -> None:
         return
     response.headers["Access-Control-Allow-Origin"] = origin
     response.headers["Access-Control-Expose-Headers"] = "Location, Retry-After, X-Request-Id, X-Ignored-Fields, Idempotency-Replayed"
-    response.headers["Vary"] = "Origin"
+    response.vary.add("Origin")
     if request.method == "OPTIONS":
         response.headers["Access-Control-Allow-Methods"] = "GET, POST, PATCH, DELETE"
         response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type, Idempotency-Key, Prefer, Last-Event-ID"
@@ -105,7 +105,7 @@ async def _compress(response: Response) -> None:
     body: bytes = await response.get_data(as_text=False)
     response.set_data(gzip.compress(body, COMPRESS_LEVEL))
     response.headers["Content-Encoding"] = "gzip"
-    response.headers["Vary"] = "Accept-Encoding"
+    response.vary.add("Accept-Encoding")
 
 
 async def tagged(response: Response) -> Response:

@@ -11,10 +11,10 @@ import hashlib
 from collections.abc import Sequence
 
 import msgspec
-from quart import Response, request
+from quart import request
 
 from _taskqueue.store.store import Store
-from _taskqueue.web.problems import Problem, json_response
+from _taskqueue.web.problems import Problem
 
 KEY_CHARS_MAX = 255
 LIFE_MS = 24 * 3600 * 1000
@@ -25,10 +25,8 @@ class Kept(msgspec.Struct, array_like=True):
 
     fingerprint: str
     ids: list[str]
-    status: int = 0
-    """0 while the request is under way"""
     body: bytes = b""
-    location: str = ""
+    """what was answered; empty while the request is under way"""
 
 
 class Reservation(msgspec.Struct):
@@ -43,14 +41,15 @@ class Reservation(msgspec.Struct):
         """The ids its tasks have, whichever request took the key."""
         return self.kept.ids
 
-    def answer(self) -> Response | None:
-        """The answer to replay, when there is one."""
-        if not self.kept.status:
-            return None
-        headers = {"Idempotency-Replayed": "true"}
-        if self.kept.location:
-            headers["Location"] = self.kept.location
-        return json_response(msgspec.Raw(self.kept.body), self.kept.status, headers)
+    @property
+    def answered(self) -> bool:
+        """An earlier request was answered; this one gets the same."""
+        return bool(self.kept.body)
+
+    @property
+    def body(self) -> bytes:
+        """What was answered."""
+        return self.kept.body
 
 
 class Idempotency:
@@ -75,10 +74,10 @@ class Idempotency:
             raise Problem(422, "idempotency_mismatch", "this Idempotency-Key was used for another request; take a new one")
         return Reservation(name, earlier, repeated=True)
 
-    async def keep(self, taken: Reservation, status: int, body: bytes, location: str = "") -> None:
+    async def keep(self, taken: Reservation, body: bytes) -> None:
         """Keep the answer, to be replayed. Raises StoreError."""
-        taken.kept.status, taken.kept.body, taken.kept.location = status, body, location
-        await self._store.command("idempotency", "SET", self._store.key(taken.name), msgspec.msgpack.encode(taken.kept), "PX", LIFE_MS)
+        kept = Kept(taken.kept.fingerprint, taken.kept.ids, body)
+        await self._store.command("idempotency", "SET", self._store.key(taken.name), msgspec.msgpack.encode(kept), "PX", LIFE_MS)
 
     async def free(self, taken: Reservation) -> None:
         """Let go of the key: nothing was stored. Raises StoreError."""

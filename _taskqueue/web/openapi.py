@@ -104,7 +104,7 @@ def _refine(components: dict[str, Any]) -> None:
         operation["oneOf"] = [{"required": ["filter"]}, {"required": ["ids"]}]
         operation["properties"]["filter"] = {
             "type": "object", "additionalProperties": False,
-            "properties": {name: one["schema"] for name, one in filters.items()},
+            "properties": {name: {"pattern": "[^ ]", **one["schema"], "minLength": 1} for name, one in filters.items()},
         }  # fmt: skip
 
 

@@ -120,8 +120,10 @@ class OperationsApi:
     def _frozen(self, body: OperationBody) -> Filter:
         """The filter as of now, and only for states that the action fits: later tasks are not meant."""
         given = {} if body.filter is msgspec.UNSET else body.filter
+        if empty := [name for name, text in given.items() if not text.strip()]:
+            raise Problem(422, "invalid_field", f"filter.{empty[0]}: is empty; leave it out to mean any")
         try:
-            wanted = read_filter([(name, text) for name, text in given.items() if text])
+            wanted = read_filter(list(given.items()))
         except TermsError as error:
             raise from_terms(error) from None
         fitting = SOURCES[body.action]
@@ -187,7 +189,8 @@ def show_operation(operation: Operation, *, dry: bool = False) -> OperationView:
     left = max(0, operation.matched - looked_at)
     eta_s = None if operation.ended or not looked_at or not operation.counted else round(left * worked_s / looked_at, 1)
     return OperationView(
-        operation.id or None, operation.action, "dry_run" if dry else operation.state, operation.matched, operation.counted,
+        None if dry else operation.id or None, operation.action, "dry_run" if dry else operation.state,
+        operation.matched, operation.counted,
         operation.done, operation.failed,
         operation.skipped, eta_s, operation.caller, show_time(operation.created_ms), show_time(operation.finished_ms),
     )  # fmt: skip

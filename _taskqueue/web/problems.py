@@ -45,6 +45,7 @@ class Problem(Exception):
             "status": self.status,
             "code": self.code,
             "detail": str(self),
+            **({"retry_after_seconds": int(after)} if (after := self.headers.get("Retry-After")) else {}),
             **self.more,
         }
 

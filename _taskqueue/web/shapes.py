@@ -5,7 +5,7 @@ snake_case; times in RFC 3339 UTC with milliseconds; durations in seconds.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import timedelta
 from typing import Annotated, Any
 
 import msgspec
@@ -14,6 +14,7 @@ from _taskqueue.domain.states import TERMINAL, State
 from _taskqueue.domain.task import Attempt, Failure
 from _taskqueue.store.answers import Count, Sight
 from _taskqueue.store.browse import Group, worker_of
+from _taskqueue.terms import EPOCH, TIME_MAX_MS
 
 PREVIEW_CHARS = 200
 
@@ -25,7 +26,8 @@ def show_time(ms: float | None) -> str | None:
     """Milliseconds since 1970 as RFC 3339."""
     if not ms:
         return None
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    at = EPOCH + timedelta(milliseconds=min(int(ms), TIME_MAX_MS))
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Accepted(msgspec.Struct):

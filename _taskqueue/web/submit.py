@@ -87,16 +87,15 @@ class SubmitApi:
         try:
             submission, ignored = await self.read_one(body, strict="strict" in request.args)
             taken = await self._reserve(body, [submission])
-            answer = taken.answer() if taken else None
-            if answer is not None:
-                return answer
-            task_id = await self.store_one(submission, taken)
+            task_id = taken.ids[0] if taken and taken.answered else await self.store_one(submission, taken)
         except Problem as problem:
             raise self.rejected(problem) from None
         headers = headers_of(task_id, ignored)
+        if taken and taken.answered:
+            headers["Idempotency-Replayed"] = "true"
         if wait_s is None and preference("return") != "representation":
             return json_response(Accepted(task_id), 202, headers)
-        sight = self._catalog.mask(await self._wait(task_id, wait_s or 0.0), self._producer.default_task)
+        sight = await self._catalog.mask(await self._wait(task_id, wait_s or 0.0), self._producer.default_task)
         return json_response(show_detail(sight), 202, headers)
 
     @route(
@@ -108,6 +107,8 @@ class SubmitApi:
     async def submit_batch(self, query: StreamQuery) -> Response:
         """Accept up to 1,000 tasks, or any number as lines of JSON; each gets its own result, in order."""
         if request.mimetype == STREAMED:
+            if "Idempotency-Key" in request.headers:
+                raise Problem(422, "invalid_field", "Idempotency-Key: does not go with a stream; give its tasks unique keys")
             return self._stream(query.results == "errors")
         body = await body_bytes()
         batch: BatchBody = read_body(body, BatchBody)
@@ -118,18 +119,19 @@ class SubmitApi:
         if batch.atomic and refused:
             raise _all_or_nothing(read)
         good = [one for one in read if isinstance(one, Submission)]
-        taken = await self._reserve(body, good)
-        answer = taken.answer() if taken else None
-        if answer is not None:
-            return answer
+        taken = await self._reserve(body, good) if good else None
+        if taken and taken.answered:
+            return json_response(msgspec.Raw(taken.body), 202, {"Idempotency-Replayed": "true"})
         stored = await self._store_many(good, taken.ids if taken else ())
         results = self._merge(read, stored)
         count = sum(result.task_id is not None for result in results)
         shown = BatchAnswer(count, len(results) - count, batch.batch_id, results)
         if results and not count:
+            if taken is not None and not any(isinstance(one, StoreError) for one in stored):
+                await self._free(taken)
             raise Problem(422, "all_refused", f"none of the {len(results)} tasks was accepted", **msgspec.structs.asdict(shown))
         if taken is not None and not any(isinstance(one, StoreError) for one in stored):
-            await self._keep(taken, 202, msgspec.json.encode(shown))
+            await self._keep(taken, msgspec.json.encode(shown))
         return json_response(shown, 202)
 
     # -- one --------------------------------------------------------------------------------------------------------
@@ -150,7 +152,11 @@ class SubmitApi:
             return None
         with in_time():
             ids = [await self._producer.new_id(one.queue) for one in submissions]
-            return await self._idempotency.reserve(g.caller.name, body, ids)
+            taken = await self._idempotency.reserve(g.caller.name, body, ids)
+        if taken is not None and not taken.answered and len(taken.ids) != len(submissions):
+            detail = "the first request under this Idempotency-Key found other items good, as handlers were then; take a new key"
+            raise Problem(422, "idempotency_mismatch", detail)
+        return taken
 
     async def store_one(self, submission: Submission, taken: Reservation | None = None) -> str:
         """Accept it; gives the id of the task that stands for it. Raises Problem."""
@@ -164,14 +170,15 @@ class SubmitApi:
         except StoreError as error:
             raise from_store(error) from None
         if taken is not None:
-            await self._keep(taken, 202, msgspec.json.encode(Accepted(task_id)), f"/tasks/{task_id}")
+            taken.kept.ids = [task_id]
+            await self._keep(taken, msgspec.json.encode(Accepted(task_id)))
         return task_id
 
-    async def _keep(self, taken: Reservation, status: int, body: bytes, location: str = "") -> None:
+    async def _keep(self, taken: Reservation, body: bytes) -> None:
         """Best done, but not needed: a repetition finds the same ids."""
         try:
             with in_time():
-                await self._idempotency.keep(taken, status, body, location)
+                await self._idempotency.keep(taken, body)
         except (StoreError, Problem):
             pass
 
@@ -287,10 +294,10 @@ async def _read_lines(body: Any, line_bytes_max: int) -> AsyncIterator[list[byte
         *lines, rest = (rest + (part or b"")).split(b"\n")
         if part is None and rest:
             lines, rest = [*lines, rest], b""
-        if len(rest) > line_bytes_max:
-            raise Problem(413, "payload_too_large", f"a line has more than {line_bytes_max} bytes")
         full = [line for line in lines if line.strip()]
         for start in range(0, len(full), LINES_AT_ONCE):
             yield full[start : start + LINES_AT_ONCE]
+        if len(rest) > line_bytes_max:
+            raise Problem(413, "payload_too_large", f"a line has more than {line_bytes_max} bytes")
         if part is None:
             return

@@ -88,11 +88,10 @@ class TasksApi:
         """Tasks by state, queue, name, tag, error, …, the latest first."""
         wanted, descending = filter_of_request(), query.order == "desc"
         after = self._cursors.read(query.cursor, wanted, descending)
-        await self._catalog.tasks()
         with in_time(LIST_S):
             page = await self._browse.page(wanted, descending=descending, limit=query.limit, after=after)
         with_payload = "payload" in query.fields.split(",")
-        items = [show_task(self._masked(sight), payload=with_payload) for sight in page.sights]
+        items = [show_task(await self._masked(sight), payload=with_payload) for sight in page.sights]
         return json_response(TaskPage(items, self._cursors.write(wanted, descending, page.next), page.scanned, page.complete))
 
     @route(
@@ -102,8 +101,7 @@ class TasksApi:
         """One task; ?wait= holds until it ended (or ?wait_for= a state), at most 60 s, and answers with what it is then."""
         states = read_states("wait_for", query.wait_for)
         sight = await self._wait(task_id, read_wait(query.wait) or 0.0, states)
-        await self._catalog.tasks()
-        return json_response(show_detail(self._masked(sight), payload="payload" in query.fields.split(",")))
+        return json_response(show_detail(await self._masked(sight), payload="payload" in query.fields.split(",")))
 
     @route(
         "GET", "/tasks/<task_id>/result", scope=Scope.READ, contract=True, query=ResultQuery,
@@ -156,8 +154,8 @@ class TasksApi:
 
     # -- steps ------------------------------------------------------------------------------------------------------
 
-    def _masked(self, sight: Sight) -> Sight:
-        return self._catalog.mask(sight, self._producer.default_task)
+    async def _masked(self, sight: Sight) -> Sight:
+        return await self._catalog.mask(sight, self._producer.default_task)
 
     async def _look(self, task_id: str) -> Sight:
         return await self._wait(task_id, 0.0, frozenset())
@@ -200,7 +198,9 @@ def number_of(sight: Sight) -> int:
 
 def filter_of_request() -> Filter:
     """The filters in the query. Raises Problem."""
-    fields = [(name, text) for name, text in request.args.items(multi=True) if text and (name == "q" or is_filter(name))]
+    fields = [
+        (name, text) for name, text in request.args.items(multi=True) if text and (name == "q" or name.startswith(META) or is_filter(name))
+    ]
     try:
         return read_filter(fields)
     except TermsError as error:

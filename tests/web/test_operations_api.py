@@ -133,7 +133,6 @@ async def test_an_action_that_fits_none_of_the_states_is_refused(api: Api) -> No
     assert status in (409, 422)
 
 
-@pytest.mark.xfail(strict=True, reason="a dry run answers with the id of an operation that does not exist")
 async def test_a_dry_run_has_no_operation(api: Api) -> None:
     _, answer = await api.call("POST", "/operations", {"action": "cancel", "filter": {}, "dry_run": True})
 
@@ -210,9 +209,6 @@ async def test_another_process_goes_on_where_one_died(api: Api, desk: Desk, monk
     assert end == {"state": "finished", "done": 10, "skipped": 0, "matched": 10}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a page has at least one task and comes twice a second: rates below 2 are not kept, odd ones rounded"
-)
 async def test_a_low_rate_is_kept(api: Api, desk: Desk) -> None:
     await desk.submit(3)
     began = time.monotonic()
