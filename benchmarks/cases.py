@@ -5,6 +5,7 @@ Counts are those of a system of full speed; slow ones get a share of them (``sha
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections import Counter
@@ -120,7 +121,7 @@ def _latencies(stage: Stage, count: int, rate: float) -> list[float]:
 
 
 def _percentile(values: list[float], percent: int) -> float:
-    return statistics.quantiles(values, n=100)[percent - 1]
+    return sorted(values)[math.ceil(len(values) * percent / 100) - 1]
 
 
 def crash(peer: Peer, pinned: bool) -> Figures:

@@ -41,8 +41,8 @@ def tree(root: int) -> list[int]:
 
 def _parents() -> list[tuple[int, int]]:
     pairs = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
             with contextlib.suppress(OSError):
-                pairs.append((int(name), int(Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[1])))
+                pairs.append((int(entry.name), int((entry / "stat").read_text().rpartition(")")[2].split()[1])))
     return pairs

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,7 @@ class Server:
             [*command, "--dir", str(folder), "--logfile", str(folder / "server.log")], stdin=subprocess.DEVNULL, start_new_session=True
         )
         self._client = Redis(port=self.port, socket_timeout=START_S)
+        self._send: Callable[..., Any] = self._client.execute_command
 
     @property
     def pid(self) -> int:
@@ -108,7 +110,7 @@ class Server:
     def call(self, *command: str) -> Any:
         """One command of ours, kept out of the figures."""
         self.own_calls += 1
-        return self._client.execute_command(*command)
+        return self._send(*command)
 
     def info(self) -> dict[str, Any]:
         """Redis' INFO."""
