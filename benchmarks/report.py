@@ -91,10 +91,11 @@ TABLES = (
     Table("2,000 tasks that wait 50 ms", "Concurrency 100: 1.00 would be 2,000 × 50 ms ÷ 100.", (WAITS,)),
     Table(
         "A worker killed with SIGKILL",
-        f"{NAPS} tasks of 0.3 s, two workers of 20 slots; one is killed at work and a new one started. Lost: not finished "
+        f"{NAPS} tasks of 0.3 s, two workers of 20 slots; the busier one is killed at work and a new one started. Missing: not finished "
         f"{CRASH_S:.0f} s after the kill. Systems that let one choose when a silent worker's tasks are taken back have 30 s.",
         (
-            Metric("crash_lost", "lost"),
+            Metric("crash_lost", "missing"),
+            Metric("crash_held", "running when killed"),
             Metric("crash_recovery_s", "seconds until all had run"),
             Metric("crash_run_twice", "finished twice"),
             Metric("crash_started_again", "started again"),
@@ -181,7 +182,7 @@ def _crash(medians: Medians, peer: Peer) -> str:
     lost, seconds = (medians.get(peer.name, Metric(key, "")) for key in ("crash_lost", "crash_recovery_s"))
     if lost is None or seconds is None:
         return "–"
-    return f"{lost:.0f} of {NAPS} lost" if lost else f"all back in {seconds:.0f} s"
+    return f"{lost:.0f} of {NAPS} missing" if lost else f"all back in {seconds:.0f} s"
 
 
 def _table(table: Table, medians: Medians, peers: Sequence[Peer]) -> list[str]:

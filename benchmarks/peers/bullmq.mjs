@@ -21,9 +21,9 @@ const tasks = {
   async wait() { start(); await sleep(WAIT_MS); return end(); },
   async stamp(payload) { append('BENCH_LEDGER', `${payload} ${process.hrtime.bigint()}\n`); return 1; },
   async nap(payload) {
-    append('BENCH_LEDGER', `start ${payload}\n`);
+    append('BENCH_LEDGER', `start ${payload} ${process.pid}\n`);
     await sleep(NAP_MS);
-    append('BENCH_LEDGER', `end ${payload}\n`);
+    append('BENCH_LEDGER', `end ${payload} ${process.pid}\n`);
     return 1;
   },
 };

@@ -15,6 +15,7 @@ APP = Celery("bench", broker=URL, backend=URL)
 APP.conf.update(
     task_acks_late=True,
     task_reject_on_worker_lost=True,
+    worker_prefetch_multiplier=1,
     result_expires=RESULT_S,
     broker_transport_options={"visibility_timeout": RECOVERY_S},
     worker_hijack_root_logger=False,

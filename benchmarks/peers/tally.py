@@ -67,10 +67,10 @@ async def stamp(payload: str) -> int:
 
 
 async def nap(payload: str) -> int:
-    """Writes its number at its start and at its end."""
-    _append("BENCH_LEDGER", f"start {payload}\n")
+    """Writes its number and its process at its start and at its end."""
+    _append("BENCH_LEDGER", f"start {payload} {os.getpid()}\n")
     await asyncio.sleep(NAP_S)
-    _append("BENCH_LEDGER", f"end {payload}\n")
+    _append("BENCH_LEDGER", f"end {payload} {os.getpid()}\n")
     return RESULT
 
 
@@ -94,9 +94,9 @@ def stamp_plain(payload: str) -> int:
 
 def nap_plain(payload: str) -> int:
     """As nap."""
-    _append("BENCH_LEDGER", f"start {payload}\n")
+    _append("BENCH_LEDGER", f"start {payload} {os.getpid()}\n")
     time.sleep(NAP_S)
-    _append("BENCH_LEDGER", f"end {payload}\n")
+    _append("BENCH_LEDGER", f"end {payload} {os.getpid()}\n")
     return RESULT
 
 
