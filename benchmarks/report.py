@@ -16,6 +16,7 @@ from benchmarks.runner import Run
 
 DIGITS = 3
 THOUSAND = 1_000
+AT_LEAST_ONCE = "at least once"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +96,8 @@ TABLES = (
         f"{CRASH_S:.0f} s after the kill. Systems that let one choose when a silent worker's tasks are taken back have 30 s.",
         (
             Metric("crash_lost", "missing"),
-            Metric("crash_held", "running when killed"),
             Metric("crash_recovery_s", "seconds until all had run"),
+            Metric("crash_held", "running when killed"),
             Metric("crash_run_twice", "finished twice"),
             Metric("crash_started_again", "started again"),
         ),
@@ -131,10 +132,14 @@ class Medians:
         low, high = show(min(values, default=0)), show(max(values, default=0))
         return f" ({low}–{high})" if low != high else ""
 
-    def sorted_by(self, peers: Iterable[Peer], metric: Metric) -> list[Peer]:
-        """The peers that have this figure, best first."""
-        known = [(value, peer) for peer in peers if (value := self.get(peer.name, metric)) is not None]
-        return [peer for _, peer in sorted(known, key=lambda pair: pair[0], reverse=metric.more_is_better)]
+    def sorted_by(self, peers: Iterable[Peer], *metrics: Metric) -> list[Peer]:
+        """The peers that have the first of these figures, best first; the others decide between equals."""
+        known = [peer for peer in peers if self.get(peer.name, metrics[0]) is not None]
+        return sorted(known, key=lambda peer: [self._rank(peer, metric) for metric in metrics])
+
+    def _rank(self, peer: Peer, metric: Metric) -> float:
+        value = self.get(peer.name, metric) or 0.0
+        return -value if metric.more_is_better else value
 
 
 def show(value: float) -> str:
@@ -150,8 +155,8 @@ def show(value: float) -> str:
 # -- Markdown -----------------------------------------------------------------------------------------------------------
 
 
-def _grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+def _grid(head: Sequence[str], rows: Iterable[Sequence[str]], rule: str = "---:") -> list[str]:
+    lines = [head, ["---", *[rule] * (len(head) - 1)], *rows]
     return ["| " + " | ".join(line) + " |" for line in lines]
 
 
@@ -178,6 +183,17 @@ def _summary(medians: Medians, peers: Sequence[Peer]) -> list[str]:
     return _grid([*heads, "bytes pending", "worker MB", "after kill -9"], rows)
 
 
+def _ratios(medians: Medians, peers: Sequence[Peer]) -> list[str]:
+    """How ours stands to the fastest of each kind."""
+    own = next((medians.get(peer.name, DRAIN) for peer in peers if peer.name == OURS), None)
+    safe = [peer for peer in medians.sorted_by(peers, DRAIN) if peer.name != OURS and peer.delivery == AT_LEAST_ONCE]
+    firsts = {peer.kind: peer for peer in reversed(safe)}
+    if own is None or not firsts:
+        return []
+    said = [f"{own / (medians.get(peer.name, DRAIN) or own):.1f} × {peer.title}" for peer in firsts.values()]
+    return [f"No-op tasks a second, to the fastest peers that deliver at least once: {' and '.join(said)}.", ""]
+
+
 def _crash(medians: Medians, peer: Peer) -> str:
     lost, seconds = (medians.get(peer.name, Metric(key, "")) for key in ("crash_lost", "crash_recovery_s"))
     if lost is None or seconds is None:
@@ -186,7 +202,7 @@ def _crash(medians: Medians, peer: Peer) -> str:
 
 
 def _table(table: Table, medians: Medians, peers: Sequence[Peer]) -> list[str]:
-    ranked = medians.sorted_by(peers, table.metrics[0])
+    ranked = medians.sorted_by(peers, *table.metrics[:2])
     if not ranked:
         return []
     rows = [[_name(peer), *[_cell(medians, peer, metric, spread=True) for metric in table.metrics]] for peer in ranked]
@@ -218,7 +234,7 @@ def _failures(runs: Iterable[Run], peers: dict[str, Peer]) -> list[str]:
 
 def _settings(peers: Iterable[Peer]) -> list[str]:
     rows = [[_name(peer), ", ".join(peer.install) or "this repository", peer.delivery, peer.settings] for peer in peers]
-    return ["## Versions and settings", "", *_grid(["", "versions", "promises", "settings"], rows), ""]
+    return ["## Versions and settings", "", *_grid(["", "versions", "delivery", "settings"], rows, rule="---"), ""]
 
 
 def _about(about: dict[str, Any]) -> str:
@@ -237,7 +253,7 @@ def markdown(results: Results) -> str:
     lines = ["# Benchmarks", "", _about(results.about), "", "![Comparison](chart.svg)", ""]
     lines += ["How each figure is made is in [the README](../README.md).", ""]
     if medians.sorted_by(peers, DRAIN):
-        lines += [*_summary(medians, peers), ""]
+        lines += [*_summary(medians, peers), "", *_ratios(medians, peers)]
     for table in TABLES:
         lines += _table(table, medians, peers)
     lines += [*_http(results.http), *_failures(results.runs, known), *_settings(sorted(peers, key=lambda peer: peer.title.lower()))]
