@@ -14,7 +14,7 @@ import anyio
 from benchmarks.peers.adapter import CONCURRENCY, URL, run
 
 if TYPE_CHECKING:
-    from _taskqueue.client import Client
+    from _taskqueue.producer import Producer
 
 ROOT = Path(__file__).parents[2]
 PAYLOAD_BYTES_MAX = 1 << 20
@@ -28,20 +28,20 @@ def work() -> None:
 
 
 @asynccontextmanager
-async def opened_client() -> AsyncIterator[Client]:
+async def opened_producer() -> AsyncIterator[Producer]:
     """The product's own producer in this process. The only place that uses its internals."""
-    from _taskqueue.client import Client
     from _taskqueue.metrics import Metrics
+    from _taskqueue.producer import Producer
     from _taskqueue.store.connect import Connector
     from _taskqueue.store.store import Store
     from _taskqueue.tasks.discovery import Registry
 
     metrics = Metrics()
     store = Store(Connector(URL), metrics, namespace="taskqueue")
-    client = Client(store, metrics, Registry({}, default=""), PAYLOAD_BYTES_MAX)
+    producer = Producer(store, metrics, Registry(), PAYLOAD_BYTES_MAX)
     async with anyio.create_task_group() as group:
-        await group.start(client.run)
-        yield client
+        await group.start(producer.run)
+        yield producer
         group.cancel_scope.cancel()
     await store.aclose()
 
@@ -49,16 +49,16 @@ async def opened_client() -> AsyncIterator[Client]:
 class OurProducer:
     """Enqueues as the API does: terms read and checked, one round trip for what arrives together."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, inner: Producer) -> None:
+        self._inner = inner
 
     async def one(self, task: str, payload: str) -> None:
         """One call."""
-        await self._client.submit(self._client.read({"task": task}, payload.encode(), True))
+        await self._inner.submit(self._inner.read({"task": task}, payload.encode(), True))
 
     async def many(self, task: str, payloads: Sequence[str]) -> None:
         """One call for all."""
-        answers = await self._client.submit_many([self._client.read({"task": task}, payload.encode(), True) for payload in payloads])
+        answers = await self._inner.submit_many([self._inner.read({"task": task}, payload.encode(), True) for payload in payloads])
         refused = [answer for answer in answers if isinstance(answer, Exception)]
         if refused:
             raise refused[0]
@@ -66,9 +66,9 @@ class OurProducer:
 
 @asynccontextmanager
 async def producing() -> AsyncIterator[OurProducer]:
-    """A client for the length of the block."""
-    async with opened_client() as client:
-        yield OurProducer(client)
+    """A producer for the length of the block."""
+    async with opened_producer() as inner:
+        yield OurProducer(inner)
 
 
 if __name__ == "__main__":
