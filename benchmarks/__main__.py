@@ -12,7 +12,7 @@ from benchmarks.cases import CASES
 from benchmarks.catalog import read_peers
 from benchmarks.http.compare import compare_http
 from benchmarks.progress import Progress
-from benchmarks.report import Results, read_results, write_report
+from benchmarks.report import Results, merged, read_results, write_report
 from benchmarks.runner import Plan, machine, prepare_all, run_plan
 
 HTTP = "http"
@@ -30,6 +30,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"runs of each case; the report shows medians (default {ROUNDS})")
     parser.add_argument("--pin", action="store_true", help="server and worker each on a core of its own")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the report")
+    parser.add_argument("--keep", action="store_true", help="keep what the last report has of other cases")
     parser.add_argument("--report", action="store_true", help="only write the report of the last run again")
     return parser.parse_args()
 
@@ -64,6 +65,8 @@ def main() -> None:
     """The program."""
     options = read_options()
     results = read_results(options.out) if options.report else measure(options)
+    if options.keep:
+        results = merged(read_results(options.out), results)
     sys.stdout.write(f"{write_report(results, options.out)}\n")
 
 

@@ -76,7 +76,14 @@ def drain(peer: Peer, pinned: bool) -> Figures:
         "redis_commands": server.commands / count,
         "redis_reads": server.reads / count,
         "rss_mb": rss / 1e6,
+        "elsewhere_cores": _elsewhere_cores(before, after),
     }
+
+
+def _elsewhere_cores(before: Snapshot, after: Snapshot) -> float:
+    """How many cores other work took meanwhile: what makes figures by the clock worse than they are."""
+    ours_s = (after.worker_cpu_ns - before.worker_cpu_ns + after.server.cpu_ns - before.server.cpu_ns) / 1e9
+    return max(0.0, after.machine_busy_s - before.machine_busy_s - ours_s) / (after.at_s - before.at_s)
 
 
 def waits(peer: Peer, pinned: bool) -> Figures:

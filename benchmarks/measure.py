@@ -8,6 +8,9 @@ import time
 from pathlib import Path
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+TICKS = os.sysconf("SC_CLK_TCK")
+BUSY = (1, 2, 3, 6, 7, 8)
+"""Columns of /proc/stat: user, nice, system, irq, softirq, and what the host took (steal)."""
 PROCESS_CLOCK = 2
 """With the complement of a pid in the upper bits: the CPU clock of that process, in ns (clock_getcpuclockid(3))."""
 
@@ -18,6 +21,12 @@ def cpu_ns(pid: int) -> int:
         return time.clock_gettime_ns((~pid << 3) | PROCESS_CLOCK)
     except OSError:
         return 0
+
+
+def machine_busy_s() -> float:
+    """Seconds that all cores together have been busy, or taken away by the host, since the machine started."""
+    columns = Path("/proc/stat").read_text().splitlines()[0].split()
+    return sum(int(columns[at]) for at in BUSY) / TICKS
 
 
 def rss_bytes(pid: int) -> int:

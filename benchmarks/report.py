@@ -17,6 +17,8 @@ from benchmarks.runner import Run
 DIGITS = 3
 THOUSAND = 1_000
 AT_LEAST_ONCE = "at least once"
+NOISE_CORES = 0.2
+"""Beyond that the report warns of its own figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,11 +248,22 @@ def _about(about: dict[str, Any]) -> str:
     )
 
 
+def _noise(runs: Iterable[Run]) -> list[str]:
+    """A warning when the machine was not ours alone."""
+    taken = [run.figures["elsewhere_cores"] for run in runs if "elsewhere_cores" in run.figures]
+    cores = statistics.median(taken) if taken else 0.0
+    if cores < NOISE_CORES:
+        return []
+    text = f"The machine had other work meanwhile: {cores:.1f} cores of it (median over the drains). Figures by the clock suffer from that"
+    return [f"> {text}, most those of systems whose worker and Redis keep a core busy each; CPU, commands and bytes do not.", ""]
+
+
 def markdown(results: Results) -> str:
     """The whole report."""
     known, medians = read_peers(), Medians(results.runs)
     peers = [known[name] for name in dict.fromkeys(run.peer for run in results.runs)]
     lines = ["# Benchmarks", "", _about(results.about), "", "![Comparison](chart.svg)", ""]
+    lines += _noise(results.runs)
     lines += ["How each figure is made is in [the README](../README.md).", ""]
     if medians.sorted_by(peers, DRAIN):
         lines += [*_summary(medians, peers), "", *_ratios(medians, peers)]
@@ -274,6 +287,12 @@ def panels(results: Results) -> list[Panel]:
 def _bar(medians: Medians, peer: Peer, metric: Metric) -> Bar:
     value = medians.get(peer.name, metric) or 0.0
     return Bar(peer.title, value, show(value), peer.name == OURS)
+
+
+def merged(old: Results, new: Results) -> Results:
+    """The new results, with the old ones of all cases that were not run again."""
+    ran = {run.case for run in new.runs}
+    return Results(new.about, [run for run in old.runs if run.case not in ran] + new.runs, new.http or old.http)
 
 
 def write_report(results: Results, folder: Path) -> Path:

