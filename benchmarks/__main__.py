@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from benchmarks.cases import CASES
 from benchmarks.catalog import read_peers
@@ -55,15 +56,20 @@ def measure(options: argparse.Namespace) -> Results:
     setting_up.close()
     plan = Plan(ready, cases, options.rounds, options.pin)
     progress = Progress(plan.steps())
-    runs += run_plan(plan, progress)
-    progress.close()
-    http = compare_http() if HTTP in names else {}
+    http: dict[str, Any] = {}
+    try:
+        run_plan(plan, runs, progress)
+        progress.close()
+        http = compare_http() if HTTP in names else {}
+    except KeyboardInterrupt:
+        progress.say("interrupted: the report has what was measured so far")
     return Results({**about, "rounds": options.rounds, "pinned": options.pin}, runs, http)
 
 
 def main() -> None:
     """The program."""
     options = read_options()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     results = read_results(options.out) if options.report else measure(options)
     if options.keep:
         results = merged(read_results(options.out), results)

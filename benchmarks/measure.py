@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -11,6 +13,7 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 TICKS = os.sysconf("SC_CLK_TCK")
 BUSY = (1, 2, 3, 6, 7, 8)
 """Columns of /proc/stat: user, nice, system, irq, softirq, and what the host took (steal)."""
+PDEATHSIG = 1
 PROCESS_CLOCK = 2
 """With the complement of a pid in the upper bits: the CPU clock of that process, in ns (clock_getcpuclockid(3))."""
 
@@ -35,6 +38,11 @@ def rss_bytes(pid: int) -> int:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES
     except (OSError, IndexError):
         return 0
+
+
+def die_with_parent() -> None:
+    """Between fork and exec: have the kernel kill this child when its parent is gone (prctl(2), Linux)."""
+    ctypes.CDLL(None).prctl(PDEATHSIG, signal.SIGKILL)
 
 
 def tree(root: int) -> list[int]:

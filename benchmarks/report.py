@@ -242,7 +242,7 @@ def _settings(peers: Iterable[Peer]) -> list[str]:
 def _about(about: dict[str, Any]) -> str:
     pinned = ", worker and server pinned to a core each" if about["pinned"] else ""
     return (
-        f"{about['when']} · {about['cpu']}, {about['cores']} cores, {about['memory_gib']} GiB · {about['kernel']} · "
+        f"{about['when']} · commit {about['commit'] or 'unknown'} · {about['cpu']}, {about['cores']} cores, {about['memory_gib']} GiB · {about['kernel']} · "
         f"Python {about['python']} · {about['server']}, no persistence · medians of {about['rounds']} interleaved rounds (lowest–highest)"
         f"{pinned} · load before: {about['load'][0]}"
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,13 +18,14 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from benchmarks.cases import Case
-from benchmarks.catalog import Peer
+from benchmarks.catalog import ROOT, Peer
 from benchmarks.progress import Progress
 from benchmarks.server import NoServer, find_server, version
 from benchmarks.stage import RunFailed
 from benchmarks.venvs import NotInstalled, prepare
 
 PREPARED_AT_ONCE = 2
+GIT_S = 5.0
 CRASHES_AT_ONCE = 4
 """The crash case mostly waits: so many peers go through it at a time, each with its own server."""
 FAILURES = (RunFailed, NoServer, RedisError, OSError, ValueError, KeyError)
@@ -77,18 +79,16 @@ def prepare_all(peers: Sequence[Peer], progress: Progress) -> tuple[list[Peer], 
     return ready, [Run(peer.name, "install", failure=reason) for peer, reason in zip(peers, reasons, strict=True) if reason]
 
 
-def run_plan(plan: Plan, progress: Progress) -> list[Run]:
-    """All runs of the plan, in the order they ended."""
-    runs: list[Run] = []
+def run_plan(plan: Plan, runs: list[Run], progress: Progress) -> None:
+    """Add all runs of the plan, in the order they end; what was measured before an interrupt is kept."""
     for number in range(plan.rounds):
         order = rotated(plan.peers, number)
         for case in plan.cases:
             if case.repeated:
-                runs += [run_one(peer, case, plan.pinned, progress) for peer in order]
+                runs.extend(run_one(peer, case, plan.pinned, progress) for peer in order)
     for case in plan.cases:
         if not case.repeated:
-            runs += _at_once(plan, case, progress)
-    return runs
+            runs.extend(_at_once(plan, case, progress))
 
 
 def rotated(peers: Sequence[Peer], number: int) -> list[Peer]:
@@ -119,6 +119,7 @@ def machine() -> dict[str, Any]:
     """What all this ran on."""
     binary = find_server()
     return {
+        "commit": _commit(),
         "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
@@ -128,6 +129,15 @@ def machine() -> dict[str, Any]:
         "server": version(binary),
         "load": [round(one, 2) for one in os.getloadavg()],
     }
+
+
+def _commit() -> str:
+    """What of ours was measured; empty outside a clone."""
+    try:
+        command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=GIT_S, check=False).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
 
 
 def _cpu_model() -> str:

@@ -17,7 +17,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from benchmarks.measure import cpu_ns
+from benchmarks.measure import cpu_ns, die_with_parent
 
 START_S = 10.0
 STOP_S = 5.0
@@ -74,8 +74,9 @@ class Server:
         """commands of ours, to be taken off the figures"""
         command = [str(find_server()), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
         self._process = subprocess.Popen(
-            [*command, "--dir", str(folder), "--logfile", str(folder / "server.log")], stdin=subprocess.DEVNULL, start_new_session=True
-        )
+            [*command, "--dir", str(folder), "--logfile", str(folder / "server.log")],
+            stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=die_with_parent,  # noqa: PLW1509 - prctl takes no lock
+        )  # fmt: skip
         self._client = Redis(port=self.port, socket_timeout=START_S)
         self._send: Callable[..., Any] = self._client.execute_command
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.catalog import ROOT, Peer
-from benchmarks.measure import cpu_ns, machine_busy_s, rss_bytes, tree
+from benchmarks.measure import cpu_ns, die_with_parent, machine_busy_s, rss_bytes, tree
 from benchmarks.server import Figures, Server
 
 RUN_S_MAX = 150.0
@@ -64,8 +64,9 @@ class Process:
         self.log = log
         with log.open("wb") as sink:
             self._popen = subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True
-            )
+                command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink,
+                start_new_session=True, preexec_fn=die_with_parent,  # noqa: PLW1509 - prctl takes no lock
+            )  # fmt: skip
         self.pids = [self._popen.pid]
 
     @property
