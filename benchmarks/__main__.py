@@ -31,7 +31,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"runs of each case; the report shows medians (default {ROUNDS})")
     parser.add_argument("--pin", action="store_true", help="server and worker each on a core of its own")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the report")
-    parser.add_argument("--keep", action="store_true", help="keep what the last report has of other cases")
+    parser.add_argument("--keep", action="store_true", help="keep what the last report has of other peers and cases")
     parser.add_argument("--report", action="store_true", help="only write the report of the last run again")
     return parser.parse_args()
 

@@ -19,7 +19,7 @@ from benchmarks.stage import Snapshot, Stage, staged
 Figures = dict[str, float]
 
 SLOTS = 100
-"""Concurrency of the worker."""
+"""Concurrency of the worker where tasks wait."""
 SINGLES, BULKS, DRAINED, WAITS = 2_000, 20_000, 20_000, 2_000
 WARM_UP = 20
 IDLE_TASKS, IDLE_RATE = 100, 20.0
@@ -66,7 +66,7 @@ def drain(peer: Peer, pinned: bool) -> Figures:
     """A full queue of no-ops and one worker: from the first start until all are settled."""
     with staged(peer, pinned=pinned) as stage:
         count = peer.count(DRAINED)
-        before, after = _drained(stage, "noop", count)
+        before, after = _drained(stage, "noop", count, peer.brisk_slots)
         rss = stage.workers[-1].rss_bytes()
     server = after.server - before.server
     return {
@@ -90,13 +90,13 @@ def waits(peer: Peer, pinned: bool) -> Figures:
     """Tasks that wait 50 ms: how much longer than tasks × 50 ms ÷ concurrency."""
     with staged(peer, pinned=pinned) as stage:
         count = peer.count(WAITS)
-        before, after = _drained(stage, "wait", count)
+        before, after = _drained(stage, "wait", count, SLOTS)
     return {"waits_to_ideal": (after.at_s - before.at_s) / (count * WAIT_S / SLOTS)}
 
 
-def _drained(stage: Stage, task: str, count: int) -> tuple[Snapshot, Snapshot]:
+def _drained(stage: Stage, task: str, count: int, slots: int) -> tuple[Snapshot, Snapshot]:
     stage.produce(task, count, bulk=True)
-    stage.work(SLOTS, target=count)
+    stage.work(slots, target=count)
     stage.signal("first")
     before = stage.snapshot()
     stage.signal("last")
@@ -107,7 +107,7 @@ def _drained(stage: Stage, task: str, count: int) -> tuple[Snapshot, Snapshot]:
 def latency(peer: Peer, pinned: bool) -> Figures:
     """From before the enqueueing call to the handler's start: on an idle queue, then under 500 tasks a second."""
     with staged(peer, pinned=pinned) as stage:
-        stage.work(SLOTS)
+        stage.work(peer.brisk_slots)
         _latencies(stage, WARM_UP, IDLE_RATE)
         idle = _latencies(stage, IDLE_TASKS, IDLE_RATE)
         busy = _latencies(stage, BUSY_TASKS, BUSY_RATE)

@@ -30,6 +30,8 @@ class Peer:
     kind: str = "python"
     share: float = 1.0
     """of the counts, for slow systems"""
+    brisk_slots: int = 100
+    """concurrency where tasks do not wait: systems of threads are faster with few"""
 
     @property
     def home(self) -> Path:

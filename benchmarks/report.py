@@ -242,7 +242,8 @@ def _settings(peers: Iterable[Peer]) -> list[str]:
 def _about(about: dict[str, Any]) -> str:
     pinned = ", worker and server pinned to a core each" if about["pinned"] else ""
     return (
-        f"{about['when']} · commit {about['commit'] or 'unknown'} · {about['cpu']}, {about['cores']} cores, {about['memory_gib']} GiB · {about['kernel']} · "
+        f"{about['when']} · commit {about['commit'] or 'unknown'} · "
+        f"{about['cpu']}, {about['cores']} cores, {about['memory_gib']} GiB · {about['kernel']} · "
         f"Python {about['python']} · {about['server']}, no persistence · medians of {about['rounds']} interleaved rounds (lowest–highest)"
         f"{pinned} · load before: {about['load'][0]}"
     )
@@ -290,9 +291,9 @@ def _bar(medians: Medians, peer: Peer, metric: Metric) -> Bar:
 
 
 def merged(old: Results, new: Results) -> Results:
-    """The new results, with the old ones of all cases that were not run again."""
-    ran = {run.case for run in new.runs}
-    return Results(new.about, [run for run in old.runs if run.case not in ran] + new.runs, new.http or old.http)
+    """The new results, with the old ones of all that was not run again."""
+    ran = {(run.peer, run.case) for run in new.runs}
+    return Results(new.about, [run for run in old.runs if (run.peer, run.case) not in ran] + new.runs, new.http or old.http)
 
 
 def write_report(results: Results, folder: Path) -> Path:
