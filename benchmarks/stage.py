@@ -58,7 +58,7 @@ class Snapshot:
 
 
 class Process:
-    """A worker: its own session, so that it is ended with all its children."""
+    """A worker in a process group of its own, so that it is ended with all its children."""
 
     def __init__(self, command: list[str], environment: dict[str, str], log: Path) -> None:
         self.log = log
