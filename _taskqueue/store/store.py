@@ -30,7 +30,7 @@ from _taskqueue.store.answers import (
 from _taskqueue.store.calls import Calls
 from _taskqueue.store.connect import BLOCK_S, Client, Connector
 
-CLAIM_MAX = 500
+CLAIM_MAX = 200
 SUBMIT_MAX = 1_000
 """Tasks a call; Lua's unpack takes at most about 8,000 values."""
 CLAIM_BYTES_MAX = 8 * 1024 * 1024

@@ -33,7 +33,7 @@ POLL_S = 1.0
 """A missed wake-up is caught by this; also how soon a request to cancel is noticed."""
 RECONCILE_S = 5.0
 RETRY_FIRST_S, RETRY_MAX_S = 0.05, 2.0
-PREFETCH_MAX = 200
+PREFETCH_MAX = 300
 
 log = logging.getLogger("taskqueue.worker")
 
@@ -104,6 +104,7 @@ class Line:
         self._timer: asyncio.TimerHandle | None = None
         self._seen_unroutable = 0
         self._finished_before = 0
+        self._finished_last = 0
         self._reconciled_at = 0.0
         self._unsure = False
         self._loop = asyncio.get_running_loop()
@@ -245,6 +246,7 @@ class Line:
         saved, self._saved = self._saved, []
         self.asking = min(self._crew.room_for(self), CLAIM_MAX)
         exchange = self._compose(self.asking)
+        self._finished_last = self._pool.finished - self._finished_before
         self._finished_before = self._pool.finished
         self.hungry = False
         answer = await self._send(exchange)
@@ -370,8 +372,11 @@ class Line:
 
     @property
     def prefetch(self) -> int:
-        """How many to hold ready beyond the free slots: as many as finished since the last call, so slow tasks get none."""
-        return min(PREFETCH_MAX, self._pool.finished - self._finished_before)
+        """How many to hold ready beyond the free slots: what finishes while two calls come and go, so slow tasks get none.
+
+        With that the next call leaves as soon as one has come, and the store works on it while the slots run what came.
+        """
+        return min(PREFETCH_MAX, 2 * max(self._pool.finished - self._finished_before, self._finished_last))
 
     async def _listen(self) -> None:
         """Block on the wake-up token whenever the line is idle."""

@@ -46,13 +46,19 @@ class Pool:
         return self.size - self.busy - len(self.buffer)
 
     def offer(self, claims: Iterable[Claim]) -> None:
-        """Queue these claims and wake as many slots."""
-        before = len(self.buffer)
+        """Queue these claims and wake a slot, which wakes the next."""
         self.buffer.extend(claims)
-        for _ in range(min(len(self._idle), len(self.buffer) - before)):
+        self._wake_one()
+
+    def _wake_one(self) -> None:
+        """Slots wake one another, one a turn, so that a pass of the event loop never runs a whole batch: what was written
+        before leaves at its end, and the store works while the slots do.
+        """
+        while self._idle:
             future = self._idle.pop()
             if not future.done():
                 future.set_result(None)
+                return
 
     def take_back(self, unwanted: Callable[[Claim], bool]) -> list[Claim]:
         """Remove claims that no slot has taken yet."""
@@ -74,6 +80,8 @@ class Pool:
         while True:
             with anyio.CancelScope() as scope:
                 while buffer and not scope.cancel_called:
+                    if not turn % TURN and len(buffer) > 1:
+                        self._wake_one()
                     claim = buffer.popleft()
                     self.busy += 1
                     try:
@@ -86,6 +94,7 @@ class Pool:
                         await anyio.lowlevel.checkpoint()
             if buffer:
                 continue
+            turn = 0
             future = asyncio.get_running_loop().create_future()
             self._idle.append(future)
             await future
