@@ -72,5 +72,5 @@ $(VENV)/.dev: $(VENV)/.runtime
 	@touch $@
 
 clean: ## remove what was built and set up; the data in .taskqueue stays
-	rm -rf $(VENV) dist build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) benchmarks/.venvs dist build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
