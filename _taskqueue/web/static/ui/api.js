@@ -9,7 +9,7 @@ export class Problem extends Error {
   }
 }
 
-async function request(method, path, body) {
+async function request(method, path, body, raw = false) {
   let answer;
   try {
     answer = await fetch(new URL(path, root), { method, body: body === undefined ? undefined : JSON.stringify(body) });
@@ -23,10 +23,11 @@ async function request(method, path, body) {
     if (answer.status === 401) document.dispatchEvent(new CustomEvent("signed-out"));
     throw problem;
   }
-  return json && text ? JSON.parse(text) : text;
+  return json && text && !raw ? JSON.parse(text) : text;
 }
 
 export const get = (path) => request("GET", path);
+export const source = (path) => request("GET", path, undefined, true);
 export const post = (path, body) => request("POST", path, body);
 export const patch = (path, body) => request("PATCH", path, body);
 export const remove = (path) => request("DELETE", path);

@@ -32,8 +32,8 @@ export const app = {
     if (app.frame) return;
     app.frame = requestAnimationFrame(() => {
       app.frame = 0;
-      if (app.view) paint($("main"), app.view);
-      if (app.drawer) paint($("drawer"), app.drawer);
+      if (app.view?.loaded) { paint($("main"), app.view); $("main").removeAttribute("aria-busy"); }
+      if (app.drawer?.loaded) paint($("drawer"), app.drawer);
     });
   },
 
@@ -56,13 +56,14 @@ export const app = {
 };
 
 function paint(element, view) {
-  put(element, view.render());
+  put(element, view.failed && !view.showsFailure ? h("p", { class: "error-note", role: "alert" }, view.failed.message) : view.render());
   drawSparks(element);
   view.painted?.(element);
 }
 
 async function load(view) {
   try { await view.load?.(); } catch (error) { if (error.status !== 401) view.failed = error; }
+  view.loaded = true;
   app.redraw();
 }
 
@@ -76,16 +77,17 @@ function route() {
   rail();
   bar();
   put($("main"), h("p", { class: "muted" }, "Loading …"));
+  $("main").setAttribute("aria-busy", "true");
   scrollTo(0, 0);
   return load(app.view);
 }
 
-const missing = (path) => ({ title: "No such page", render: () => h("div", { class: "panel empty" }, h("h2", {}, `There is no page “${path}”.`), h("a", { href: "", "data-go": true }, "To the overview")) });
+const missing = (path) => ({ title: "No such page", render: () => h("div", { class: "panel empty" }, h("h2", {}, `There is no page “${path}”.`), h("a", { href: "" }, "To the overview")) });
 
 function rail() {
   const here = location.pathname.slice(new URL(document.baseURI).pathname.length).split("/")[0];
-  const link = ([path, name, label], minor) => h("a", { href: path || "./", "data-go": true, "aria-current": here === path && "page", title: label, "data-key": name, class: minor && "minor" }, icon(name), h("span", {}, label), name === "failures" && app.failing ? h("b", { class: "count" }, app.failing > 999 ? "999+" : app.failing) : null);
-  put($("rail"), h("a", { class: "brand", href: "./", "data-go": true, "data-key": "brand" }, h("svg", { class: "icon", viewBox: "0 0 16 16", "aria-hidden": "true" }, h("use", { href: "icons.svg#i-tasks" })), h("span", {}, "Task queue")), RAIL.map((one) => link(one)), h("div", { class: "gap", "data-key": "gap" }), link(["settings", "settings", "Settings"], true), h("a", { href: "../docs", class: "minor", title: "API", "data-key": "docs" }, icon("docs"), h("span", {}, "API")));
+  const link = ([path, name, label], minor) => h("a", { href: path || "./", "aria-current": here === path && "page", title: label, "data-key": name, class: minor && "minor" }, icon(name), h("span", {}, label), name === "failures" && app.failing ? h("b", { class: "count" }, app.failing > 999 ? "999+" : app.failing) : null);
+  put($("rail"), h("a", { class: "brand", href: "./", "data-key": "brand" }, h("svg", { class: "icon", viewBox: "0 0 16 16", "aria-hidden": "true" }, h("use", { href: "icons.svg#i-tasks" })), h("span", {}, "Task queue")), RAIL.map((one) => link(one)), h("div", { class: "gap", "data-key": "gap" }), link(["settings", "settings", "Settings"], true), h("a", { href: "../docs", class: "minor", title: "API", "data-key": "docs" }, icon("docs"), h("span", {}, "API")));
 }
 
 const LIVE = { live: "live", paused: "paused", waiting: "connecting …", lost: "unreachable" };
@@ -120,6 +122,7 @@ const ACTS = {
   skip(element, event) { event.preventDefault(); $("main").focus(); },
   async copy(element) { await copyText(element.dataset.text); notify("Copied."); },
   close: () => app.closeDrawer(),
+  async "stop-operation"(element) { await api.post(`operations/${element.dataset.id}/stop`); notify("Stopping; what is done stays done."); },
 };
 
 async function act(name, element, event) {
@@ -132,8 +135,9 @@ async function act(name, element, event) {
 app.act = act;
 
 document.addEventListener("click", (event) => {
-  const link = event.target.closest("a[data-go]");
-  if (link && !event.metaKey && !event.ctrlKey && !event.shiftKey && event.button === 0) { event.preventDefault(); app.go(link.getAttribute("href")); return; }
+  app.shift = event.shiftKey; // what follows a click, such as the change of a tick, does not say
+  const link = event.target.closest("a[href]:not([data-act])");
+  if (link?.href.startsWith(document.baseURI) && !event.metaKey && !event.ctrlKey && !event.shiftKey && event.button === 0) { event.preventDefault(); app.go(link.getAttribute("href")); return; }
   const element = event.target.closest("[data-act]");
   if (element && element.nodeName !== "FORM" && element.dataset.on !== "change" && element.dataset.on !== "input") act(element.dataset.act, element, event);
 });

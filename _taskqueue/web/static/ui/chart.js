@@ -1,6 +1,6 @@
 // Charts on a canvas: stacked areas or lines over time, a crosshair, and the numbers as a table for those who want them.
 
-import { h } from "./dom.js";
+import { h, td } from "./dom.js";
 import { count } from "./format.js";
 
 const colour = (element, name) => getComputedStyle(element).getPropertyValue(`--${name}`).trim() || "#888";
@@ -84,7 +84,10 @@ export class Chart {
       pen.beginPath(); pen.moveTo(x(0), y(base[0])); edge();
       for (let at = base.length - 1; at >= 0; at--) pen.lineTo(x(at), y(base[at]));
       pen.globalAlpha = one.hatched ? 0.7 : 0.28; pen.fillStyle = one.hatched ? hatch(pen, ink) : ink; pen.fill(); pen.globalAlpha = 1;
-      if (one.values.some(Boolean)) { Object.assign(pen, { strokeStyle: ink, lineWidth: 1.5 }); pen.beginPath(); edge(); pen.stroke(); }
+      Object.assign(pen, { strokeStyle: ink, lineWidth: 1.5 });
+      pen.beginPath();
+      upper.forEach((value, at) => { if (one.values[at] || one.values[at - 1]) pen.lineTo(x(at), y(value)); else pen.moveTo(x(at), y(value)); });
+      pen.stroke();
       upper.forEach((value, at) => { base[at] = value; });
     }
   }
@@ -119,7 +122,7 @@ export class Chart {
   }
 
   table() {
-    const rows = this.times.map((time, at) => h("tr", {}, h("td", {}, new Date(time).toTimeString().slice(0, 8)), this.series.map((one) => h("td", { class: "num" }, this.format(one.values[at] ?? 0)))));
+    const rows = this.times.map((time, at) => h("tr", {}, td("", new Date(time).toTimeString().slice(0, 8)), this.series.map((one) => td("num", this.format(one.values[at] ?? 0)))));
     return h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "Time"), this.series.map((one) => h("th", { class: "num" }, one.label)))), h("tbody", {}, rows.reverse()));
   }
 }

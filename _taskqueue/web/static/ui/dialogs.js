@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { h, icon } from "./dom.js";
-import { count } from "./format.js";
+import { many } from "./format.js";
 import { KEYS } from "./keys.js";
 
 const $ = (id) => document.getElementById(id);
@@ -24,12 +24,12 @@ function open(content, className = "") {
 }
 
 // Asks by size: deletes always, others from a hundred tasks on; beyond a thousand the number must be typed.
-export function confirmed({ verb, number, what = "tasks", destroys = false }) {
+export function confirmed({ verb, number, what = "task", destroys = false }) {
   if (!destroys && number <= 100) return Promise.resolve(true);
-  const typed = number > 1000 ? h("input", { name: "number", autocomplete: "off", inputmode: "numeric", "aria-label": "The number" }) : null;
-  const go = h("button", { class: `primary ${destroys ? "danger" : ""}`, value: "yes", disabled: Boolean(typed) }, `${verb} ${count(number)} ${number === 1 ? what.replace(/s$/, "") : what}`);
+  const typed = number > 1000 ? h("input", { name: "number", autocomplete: "off", inputmode: "numeric" }) : null;
+  const go = h("button", { class: `primary ${destroys ? "danger" : ""}`, value: "yes", disabled: Boolean(typed) }, `${verb} ${many(number, what)}`);
   typed?.addEventListener("input", () => { go.disabled = typed.value.replaceAll(/[ ,.]/g, "") !== String(number); });
-  const dialog = open(h("form", { method: "dialog" }, h("h2", {}, `${verb} ${count(number)} ${number === 1 ? what.replace(/s$/, "") : what}?`), h("p", {}, destroys ? "This cannot be undone." : "It runs in the background, and can be stopped."), typed ? h("label", { class: "field" }, h("span", {}, `Type ${number} to go on`), typed) : null, h("div", { class: "buttons" }, h("button", { value: "", formnovalidate: true }, "Keep them"), go)));
+  const dialog = open(h("form", { method: "dialog" }, h("h2", {}, `${verb} ${many(number, what)}?`), h("p", {}, destroys ? "This cannot be undone." : "It runs in the background, and can be stopped."), typed ? h("label", { class: "field" }, h("span", {}, `Type ${number} to go on`), typed) : null, h("div", { class: "buttons" }, h("button", { value: "", formnovalidate: true }, "Keep them"), go)));
   return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
 }
 

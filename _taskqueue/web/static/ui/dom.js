@@ -19,13 +19,19 @@ function append(element, children) {
   }
 }
 
+export const td = (className, ...children) => h("td", { class: className || null }, children);
+
+// The head of a column of buttons: its name is for those who cannot see them.
+export const th = () => h("th", {}, h("span", { class: "sr" }, "Actions"));
+
 export const icon = (name) => h("svg", { class: "icon", "aria-hidden": "true" }, h("use", { href: `icons.svg#i-${name}` }));
 
 export const button = (act, label, props = {}) => h("button", { type: "button", "data-act": act, ...props }, label);
 
-// Makes `old` equal to `fresh`. Children with data-key are matched by it, others by position and name.
+// Makes `old` equal to `fresh`. Children with data-key are matched by it, others by position and name. A button never
+// turns into one that does something else: the pointer may be on its way to it.
 export function morph(old, fresh) {
-  if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName) { old.replaceWith(fresh); return fresh; }
+  if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName || old.dataset?.act !== fresh.dataset?.act || old.dataset?.verb !== fresh.dataset?.verb) { old.replaceWith(fresh); return fresh; }
   if (old.nodeType === Node.TEXT_NODE) { if (old.data !== fresh.data) old.data = fresh.data; return old; }
   if (old.hasAttribute("data-keep") && fresh.getAttribute("data-keep") === old.getAttribute("data-keep")) return old;
   morphAttributes(old, fresh);

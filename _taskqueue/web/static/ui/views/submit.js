@@ -1,7 +1,7 @@
 // Submit: a form made from what the handler takes, and the same as a line for the shell, Python and JavaScript.
 
 import * as api from "../api.js";
-import { button, h, icon } from "../dom.js";
+import { button, h, icon, td } from "../dom.js";
 import { badge, seconds, taskLink } from "../format.js";
 
 const OPTIONS = [["queue", "Queue"], ["priority", "Priority, 0 to 9"], ["delay", "Delay, such as 30s"], ["timeout", "Timeout"], ["max_attempts", "Attempts"], ["expires_in", "Expires in"], ["tags", "Tags, with commas"], ["batch_id", "Batch"]];
@@ -101,10 +101,10 @@ export function submit({ app, query }) {
   function code() {
     const text = JSON.stringify(body()), url = api.apiUrl("tasks");
     const lines = { curl: `curl -X POST ${url} \\\n  -H "Content-Type: application/json" \\\n  -d '${text.replaceAll("'", "'\\''")}'`, Python: `import json, urllib.request\n\nbody = json.loads(${JSON.stringify(text)})\nrequest = urllib.request.Request("${url}", json.dumps(body).encode())\nprint(urllib.request.urlopen(request).read().decode())`, JavaScript: `const answer = await fetch("${url}", {\n  method: "POST",\n  body: JSON.stringify(${JSON.stringify(body(), null, 2).replaceAll("\n", "\n  ")}),\n});\nconsole.log((await answer.json()).task_id);` };
-    return h("section", { class: "panel" }, h("header", {}, h("h2", {}, "The same from elsewhere"), h("div", { class: "segments" }, Object.keys(lines).map((name) => button("language", name, { "data-language": name, "aria-pressed": String(view.language === name) }))), button("copy", icon("copy"), { class: "quiet", "data-text": lines[view.language], "aria-label": "Copy" })), h("div", { class: "body" }, h("pre", { class: "block" }, lines[view.language])));
+    return h("section", { class: "panel" }, h("header", {}, h("h2", {}, "From elsewhere"), h("div", { class: "segments" }, Object.keys(lines).map((name) => button("language", name, { "data-language": name, "aria-pressed": String(view.language === name) }))), button("copy", icon("copy"), { class: "quiet", "data-text": lines[view.language], "aria-label": "Copy" })), h("div", { class: "body" }, h("pre", { class: "block" }, lines[view.language])));
   }
 
-  const sent = () => h("section", { class: "panel" }, h("header", {}, h("h2", {}, "Sent from here")), h("table", { class: "stack" }, h("tbody", {}, view.sent.map((one) => h("tr", { "data-key": one.task_id }, h("td", {}, badge(one.state)), h("td", { class: "nowrap" }, taskLink(one, one.task ?? "(default)")), h("td", { class: "cut mono" }, one.error ? h("span", { class: "bad" }, `${one.error.type}: ${one.error.message}`) : one.result === null || one.result === undefined ? "" : JSON.stringify(one.result)), h("td", { class: "num nowrap" }, one.run_seconds === null ? "" : seconds(one.run_seconds)))))));
+  const sent = () => h("section", { class: "panel" }, h("header", {}, h("h2", {}, "Sent from here")), h("table", { class: "stack" }, h("tbody", {}, view.sent.map((one) => h("tr", { "data-key": one.task_id }, td("", badge(one.state)), td("nowrap", taskLink(one, one.task ?? "(default)")), td("cut mono", one.error ? h("span", { class: "bad" }, `${one.error.type}: ${one.error.message}`) : one.result === null || one.result === undefined ? "" : JSON.stringify(one.result)), td("num nowrap", one.run_seconds === null ? "" : seconds(one.run_seconds)))))));
 
   return view;
 }

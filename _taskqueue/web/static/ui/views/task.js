@@ -3,7 +3,7 @@
 import * as api from "../api.js";
 import { confirmed, notify } from "../dialogs.js";
 import { button, h, icon } from "../dom.js";
-import { badge, bytes, count, highlight, indent, moment, seconds, since, taskName } from "../format.js";
+import { badge, bytes, count, highlight, indent, member, moment, seconds, since, taskName } from "../format.js";
 
 const TABS = ["Payload", "Result", "Options", "Log", "Raw"];
 const ENDED = ["succeeded", "dead", "cancelled", "expired"];
@@ -11,10 +11,11 @@ const RULES = { retry: ["Retry", ["retrying", "dead", "cancelled", "expired"], "
 
 export function task({ app, id, inDrawer = false }) {
   const view = {
-    title: `Task ${id.slice(-6)}`, task: null, why: null, log: "", tab: "Payload", whole: false, ticks: true,
+    title: `Task ${id.slice(-6)}`, task: null, why: null, log: "", tab: "Payload", whole: false, ticks: true, showsFailure: true,
 
     async load() {
-      view.task = await api.get(`tasks/${id}?fields=payload`);
+      view.source = await api.source(`tasks/${id}?fields=payload`);
+      view.task = JSON.parse(view.source);
       view.failed = null;
       view.title = `${taskName(view.task)} ${id.slice(-6)}`;
       view.why = ENDED.includes(view.task.state) ? null : await api.get(`tasks/${id}/explain`).catch(() => null);
@@ -59,8 +60,8 @@ export function task({ app, id, inDrawer = false }) {
   function head() {
     const { task } = view;
     const acts = Object.entries(RULES).map(([verb, [label, states, scope]]) => button(verb, label, { class: verb === "delete" ? "danger" : verb === "retry" && states.includes(task.state) ? "primary" : "", disabled: !states.includes(task.state) || !app.may(scope), title: !app.may(scope) ? `needs the scope ${scope}` : states.includes(task.state) ? "" : `not while it is ${task.state}` }));
-    return h("section", { class: "panel" }, h("header", {}, badge(task.state), inDrawer ? h("h2", { tabindex: "-1" }, h("a", { href: `tasks/${id}`, "data-go": true }, taskName(task))) : h("h2", {}, taskName(task)), acts, button("again", "Run again …", { disabled: !app.may("submit"), title: "A new task like this one" }), inDrawer ? button("close", icon("error"), { class: "quiet", "aria-label": "Close" }) : null),
-      h("div", { class: "body" }, h("dl", { class: "facts" }, fact("Id", [h("span", { class: "mono" }, id), button("copy", icon("copy"), { class: "quiet", "data-text": id, "aria-label": "Copy the id" })]), fact("Queue", h("a", { href: `tasks?q=queue%3A${task.queue}`, "data-go": true }, task.queue)), fact("Priority", task.priority), fact("Submitted", moment(task.created_at)), task.worker ? fact("Worker", h("span", { class: "mono" }, task.worker)) : null, task.next_run_at ? fact("Next run", moment(task.next_run_at)) : null, task.reason ? fact("Reason", task.reason.replaceAll("_", " ")) : null, task.links.batch ? fact("Batch", h("a", { href: `tasks?q=batch_id%3A${task.links.batch}`, "data-go": true }, task.links.batch)) : null, task.links.rerun_of ? fact("Run again from", h("a", { href: `tasks/${task.links.rerun_of}`, "data-go": true }, `…${task.links.rerun_of.slice(-6)}`)) : null, task.unique_key ? fact("Unique key", task.unique_key) : null, task.tags.length ? fact("Tags", task.tags.map((tag) => [h("a", { class: "chip", href: `tasks?q=tag%3A${encodeURIComponent(tag)}`, "data-go": true }, tag), " "])) : null, Object.entries(task.meta).map(([key, value]) => fact(key, value)))));
+    return h("section", { class: "panel" }, h("header", {}, badge(task.state), inDrawer ? h("h2", { tabindex: "-1" }, h("a", { href: `tasks/${id}` }, taskName(task))) : h("h2", {}, taskName(task)), acts, button("again", "Run again …", { disabled: !app.may("submit"), title: "A new task like this one" }), inDrawer ? button("close", icon("error"), { class: "quiet", "aria-label": "Close" }) : null),
+      h("div", { class: "body" }, h("dl", { class: "facts" }, fact("Id", [h("span", { class: "mono" }, id), button("copy", icon("copy"), { class: "quiet", "data-text": id, "aria-label": "Copy the id" })]), fact("Queue", h("a", { href: `tasks?q=queue%3A${task.queue}` }, task.queue)), fact("Priority", task.priority), fact("Submitted", moment(task.created_at)), task.worker ? fact("Worker", h("span", { class: "mono" }, task.worker)) : null, task.next_run_at ? fact("Next run", moment(task.next_run_at)) : null, task.reason ? fact("Reason", task.reason.replaceAll("_", " ")) : null, task.links.batch ? fact("Batch", h("a", { href: `tasks?q=batch_id%3A${task.links.batch}` }, task.links.batch)) : null, task.links.rerun_of ? fact("Run again from", h("a", { href: `tasks/${task.links.rerun_of}` }, `…${task.links.rerun_of.slice(-6)}`)) : null, task.unique_key ? fact("Unique key", task.unique_key) : null, task.tags.length ? fact("Tags", task.tags.map((tag) => [h("a", { class: "chip", href: `tasks?q=tag%3A${encodeURIComponent(tag)}` }, tag), " "])) : null, Object.entries(task.meta).map(([key, value]) => fact(key, value)))));
   }
 
   const fact = (label, value) => h("div", {}, h("dt", {}, label), h("dd", {}, value));
@@ -100,15 +101,16 @@ export function task({ app, id, inDrawer = false }) {
 
   function tab() {
     const { task } = view;
-    if (view.tab === "Payload") return [code(task.payload), h("p", { class: "muted small" }, bytes(task.payload_bytes))];
-    if (view.tab === "Result") return task.state === "succeeded" ? code(task.result) : h("p", { class: "muted" }, ENDED.includes(task.state) ? `It is ${task.state} and has no result.` : "There is no result yet.");
+    if (view.tab === "Payload") return [code(task.payload, "payload"), h("p", { class: "muted small" }, bytes(task.payload_bytes))];
+    if (view.tab === "Result") return task.state === "succeeded" ? code(task.result, "result") : h("p", { class: "muted" }, ENDED.includes(task.state) ? `It is ${task.state} and has no result.` : "There is no result yet.");
     if (view.tab === "Log") return view.log ? h("pre", { class: "block" }, view.log) : h("p", { class: "muted" }, "The handler logged nothing in its latest attempt (ctx.log).");
-    if (view.tab === "Raw") return code(task);
+    if (view.tab === "Raw") return code(null, "");
     return h("dl", { class: "facts" }, fact("Attempts allowed", task.max_attempts ?? "as the handler says"), fact("Timeout", task.timeout_seconds ? seconds(task.timeout_seconds) : "as the handler says"), fact("Priority", task.priority), fact("Crashes", task.crashes), fact("Cancel asked", task.cancel_requested ? "yes" : "no"));
   }
 
-  function code(value) {
-    const text = typeof value === "string" ? value : indent(JSON.stringify(value));
+  // Shown from the text as it came: numbers too large for a double stay as they are.
+  function code(value, name) {
+    const text = typeof value === "string" ? value : indent(name ? member(view.source, name) : view.source);
     const limit = view.whole ? Infinity : 16384;
     return [h("pre", { class: "block" }, typeof value === "string" ? text.slice(0, limit) : highlight(text, limit)), text.length > limit ? button("whole", `Show all ${bytes(text.length)}`) : null];
   }

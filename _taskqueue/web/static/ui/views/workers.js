@@ -2,7 +2,7 @@
 
 import * as api from "../api.js";
 import { confirmed, notify } from "../dialogs.js";
-import { button, h } from "../dom.js";
+import { button, h, td, th } from "../dom.js";
 import { badge, bytes, count, moment, seconds, since, taskLink, taskName } from "../format.js";
 
 export function workers({ app }) {
@@ -19,7 +19,6 @@ export function workers({ app }) {
     leave() { clearTimeout(view.timer); },
 
     render() {
-      if (view.failed) return h("p", { class: "error-note" }, view.failed.message);
       const alive = view.items.filter((one) => one.state !== "lost"), total = (field) => alive.reduce((sum, one) => sum + one[field], 0), versions = new Set(alive.map((one) => one.version));
       return [
         h("section", { class: "panel" }, h("header", {}, h("h2", {}, `${count(alive.length)} ${alive.length === 1 ? "process" : "processes"}`), h("span", { class: "muted" }, `${count(total("busy"))} of ${count(total("slots"))} slots busy · ${bytes(total("memory_bytes"))} of memory`)),
@@ -32,7 +31,7 @@ export function workers({ app }) {
     acts: {
       quiet: (element) => order(element, "quiet", "starts no more tasks with its next beat."),
       resume: (element) => order(element, "resume", "goes on with its next beat."),
-      async stop(element) { if (await confirmed({ verb: "Stop", number: 1, what: "workers", destroys: true })) await order(element, "stop", "finishes what it runs, then ends."); },
+      async stop(element) { if (await confirmed({ verb: "Stop", number: 1, what: "worker", destroys: true })) await order(element, "stop", "finishes what it runs, then ends."); },
     },
   };
 
@@ -44,14 +43,14 @@ export function workers({ app }) {
 
   const STATES = { active: "succeeded", quiet: "paused", lost: "error" };
   const table = () => h("div", { class: "scroll" }, h("table", { class: "stack" },
-    h("thead", {}, h("tr", {}, ["Worker", "State", "Queues"].map((label) => h("th", {}, label)), ["Slots", "Loop lag", "Memory"].map((label) => h("th", { class: "num" }, label)), h("th", {}, "Version"), h("th", {}, "Started"), h("th", {}, "Last beat"), h("th", {}, h("span", {})))),
+    h("thead", {}, h("tr", {}, ["Worker", "State", "Queues"].map((label) => h("th", {}, label)), ["Slots", "Loop lag", "Memory"].map((label) => h("th", { class: "num" }, label)), h("th", {}, "Version"), h("th", {}, "Started"), h("th", {}, "Last beat"), th())),
     h("tbody", {}, view.items.map((one) => h("tr", { "data-key": one.worker, class: one.state === "lost" && "gone" },
-      h("td", { class: "nowrap mono" }, one.worker), h("td", {}, badge(STATES[one.state] ?? "error", one.state)), h("td", {}, one.queues.slice(0, 6).map((name) => [h("span", { class: "chip" }, name), " "]), one.queues.length > 6 ? h("span", { class: "faint" }, `+${one.queues.length - 6}`) : null),
-      h("td", { class: "num nowrap" }, `${count(one.busy)} / ${count(one.slots)} `, h("span", { class: "meter" }, h("i", { style: { "--w": `${(100 * one.busy) / Math.max(1, one.slots)}%` } }))), h("td", { class: `num nowrap ${one.lag_seconds > 1 ? "bad strong" : ""}` }, seconds(one.lag_seconds)), h("td", { class: "num nowrap" }, bytes(one.memory_bytes)),
-      h("td", { class: "muted" }, one.version), h("td", { class: "nowrap muted" }, moment(one.started_at)), h("td", { class: "nowrap muted" }, moment(one.last_beat_at)),
-      h("td", {}, h("div", { class: "acts" }, one.state === "quiet" ? button("resume", "Resume", { disabled: !app.may("admin") }) : button("quiet", "Quiet", { disabled: !app.may("admin") || one.state === "lost" }), button("stop", "Stop", { class: "quiet danger", disabled: !app.may("admin") || one.state === "lost" }))))))));
+      td("nowrap mono", one.worker), td("", badge(STATES[one.state] ?? "error", one.state)), td("", one.queues.slice(0, 6).map((name) => [h("span", { class: "chip" }, name), " "]), one.queues.length > 6 ? h("span", { class: "faint" }, `+${one.queues.length - 6}`) : null),
+      td("num nowrap", `${count(one.busy)} / ${count(one.slots)} `, h("span", { class: "meter" }, h("i", { style: { "--w": `${(100 * one.busy) / Math.max(1, one.slots)}%` } }))), td(`num nowrap ${one.lag_seconds > 1 ? "bad strong" : ""}`, seconds(one.lag_seconds)), td("num nowrap", bytes(one.memory_bytes)),
+      td("muted", one.version), td("nowrap muted", moment(one.started_at)), td("nowrap muted", moment(one.last_beat_at)),
+      td("", h("div", { class: "acts stay" }, one.state === "quiet" ? button("resume", "Resume", { disabled: !app.may("admin") }) : button("quiet", "Quiet", { disabled: !app.may("admin") || one.state === "lost" }), button("stop", "Stop", { class: "quiet danger", disabled: !app.may("admin") || one.state === "lost" }))))))));
 
-  const runs = () => h("div", { class: "scroll" }, h("table", { class: "stack" }, h("tbody", {}, view.running.map((task) => h("tr", { "data-key": task.task_id }, h("td", { class: "nowrap" }, taskLink(task, taskName(task))), h("td", {}, h("span", { class: "chip" }, task.queue)), h("td", { class: "cut mono muted" }, task.payload_preview), h("td", { class: "nowrap" }, task.progress ? [h("progress", { value: task.progress.done, max: task.progress.total ?? 1 }), ` ${task.progress.message ?? ""}`] : null), h("td", { class: "num nowrap strong" }, task.started_at ? seconds(Math.max(0, since(task.started_at))) : "starting"), h("td", { class: "mono muted nowrap" }, task.worker))))));
+  const runs = () => h("div", { class: "scroll" }, h("table", { class: "stack" }, h("tbody", {}, view.running.map((task) => h("tr", { "data-key": task.task_id }, td("nowrap", taskLink(task, taskName(task))), td("", h("span", { class: "chip" }, task.queue)), td("cut mono muted", task.payload_preview), td("nowrap", task.progress ? [h("progress", { value: task.progress.done, max: task.progress.total ?? 1 }), ` ${task.progress.message ?? ""}`] : null), td("num nowrap strong", task.started_at ? seconds(Math.max(0, since(task.started_at))) : "starting"), td("mono muted nowrap", task.worker))))));
 
   return view;
 }
