@@ -32,6 +32,12 @@ export const post = (path, body) => request("POST", path, body);
 export const patch = (path, body) => request("PATCH", path, body);
 export const remove = (path) => request("DELETE", path);
 export const apiUrl = (path) => new URL(path, root).href;
+// Puts what arrived in the place of what it replaces.
+export function upsert(items, key, data) {
+  const at = items.findIndex((one) => one[key] === data[key]);
+  if (at >= 0) items[at] = data; else items.push(data);
+  return true;
+}
 export const query = (values) => new URLSearchParams(Object.entries(values).filter(([, value]) => value !== "" && value !== undefined && value !== null)).toString();
 
 // One stream a tab carries every topic. The browser reconnects by itself and says where it stopped.

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { help, notify, palette, signIn } from "./dialogs.js";
-import { button, copyText, h, icon, put } from "./dom.js";
+import { button, copyText, div, h, icon, p, put, span } from "./dom.js";
 import { drawSparks } from "./chart.js";
 import { wallClock } from "./format.js";
 import { keyboard } from "./keys.js";
@@ -44,13 +44,18 @@ export const app = {
   },
 
   openDrawer(id) {
-    app.drawer?.leave?.();
+    clearTimeout(app.drawer?.timer);
     app.drawer = task({ app, id, inDrawer: true });
     $("drawer").hidden = false;
     load(app.drawer).then(() => $("drawer").querySelector("h2, a")?.focus?.());
   },
 
-  closeDrawer() { app.drawer?.leave?.(); app.drawer = null; $("drawer").hidden = true; put($("drawer")); },
+  closeDrawer() { clearTimeout(app.drawer?.timer); app.drawer = null; $("drawer").hidden = true; put($("drawer")); },
+
+  // Loads a view again soon, however often it is asked to meanwhile.
+  later(view, wait = 1000, load = view.load) {
+    view.timer ??= setTimeout(async () => { view.timer = null; try { await load(); } catch (error) { if (view.showsFailure) view.failed = error; } app.redraw(); }, wait);
+  },
 
   async refresh() { await Promise.all([app.view, app.drawer].filter(Boolean).map((view) => view.load?.())); app.redraw(); },
 };
@@ -70,30 +75,30 @@ async function load(view) {
 function route() {
   const path = location.pathname.slice(new URL(document.baseURI).pathname.length).replace(/\/$/, "");
   const [match, view] = ROUTES.map(([pattern, one]) => [pattern.exec(path), one]).find(([found]) => found) ?? [null, null];
-  app.view?.leave?.();
+  clearTimeout(app.view?.timer);
   app.closeDrawer();
   app.view = view ? view({ app, ...match.groups, query: new URLSearchParams(location.search) }) : missing(path);
   document.title = `${app.view.title} · Task queue`;
   rail();
   bar();
-  put($("main"), h("p", { class: "muted" }, "Loading …"));
+  put($("main"), p("muted", "Loading …"));
   $("main").setAttribute("aria-busy", "true");
   scrollTo(0, 0);
   return load(app.view);
 }
 
-const missing = (path) => ({ title: "No such page", render: () => h("div", { class: "panel empty" }, h("h2", {}, `There is no page “${path}”.`), h("a", { href: "" }, "To the overview")) });
+const missing = (path) => ({ title: "No such page", render: () => div("panel empty", h("h2", {}, `There is no page “${path}”.`), h("a", { href: "" }, "To the overview")) });
 
 function rail() {
   const here = location.pathname.slice(new URL(document.baseURI).pathname.length).split("/")[0];
-  const link = ([path, name, label], minor) => h("a", { href: path || "./", "aria-current": here === path && "page", title: label, "data-key": name, class: minor && "minor" }, icon(name), h("span", {}, label), name === "failures" && app.failing ? h("b", { class: "count" }, app.failing > 999 ? "999+" : app.failing) : null);
-  put($("rail"), h("a", { class: "brand", href: "./", "data-key": "brand" }, h("svg", { class: "icon", viewBox: "0 0 16 16", "aria-hidden": "true" }, h("use", { href: "icons.svg#i-tasks" })), h("span", {}, "Task queue")), RAIL.map((one) => link(one)), h("div", { class: "gap", "data-key": "gap" }), link(["settings", "settings", "Settings"], true), h("a", { href: "../docs", class: "minor", title: "API", "data-key": "docs" }, icon("docs"), h("span", {}, "API")));
+  const link = ([path, name, label], minor) => h("a", { href: path || "./", "aria-current": here === path && "page", title: label, "data-key": name, class: minor && "minor" }, icon(name), span("", label), name === "failures" && app.failing ? h("b", { class: "count" }, app.failing > 999 ? "999+" : app.failing) : null);
+  put($("rail"), h("a", { class: "brand", href: "./", "data-key": "brand" }, h("svg", { class: "icon", viewBox: "0 0 16 16", "aria-hidden": "true" }, h("use", { href: "icons.svg#i-tasks" })), span("", "Task queue")), RAIL.map((one) => link(one)), h("div", { class: "gap", "data-key": "gap" }), link(["settings", "settings", "Settings"], true), h("a", { href: "../docs", class: "minor", title: "API", "data-key": "docs" }, icon("docs"), span("", "API")));
 }
 
 const LIVE = { live: "live", paused: "paused", waiting: "connecting …", lost: "unreachable" };
 
 function bar() {
-  put($("bar"), h("h1", {}, app.view?.title ?? ""), h("span", { class: "clock" }, wallClock()),
+  put($("bar"), h("h1", {}, app.view?.title ?? ""), span("clock", wallClock()),
     button("live", h("span", { class: "live", "data-state": stream.state }, h("i", {}), LIVE[stream.state]), { class: "quiet", title: "Pause or resume live updates (p)" }),
     button("palette", icon("search"), { class: "quiet", title: "Jump to … (Ctrl K)", "aria-label": "Jump to a page, task or queue" }),
     button("theme", icon("theme"), { class: "quiet", title: "Theme (t)", "aria-label": `Theme: ${prefs.theme}` }),

@@ -1,6 +1,6 @@
 // Charts on a canvas: stacked areas or lines over time, a crosshair, and the numbers as a table for those who want them.
 
-import { h, td } from "./dom.js";
+import { div, h, span, td } from "./dom.js";
 import { count } from "./format.js";
 
 const colour = (element, name) => getComputedStyle(element).getPropertyValue(`--${name}`).trim() || "#888";
@@ -67,7 +67,7 @@ export class Chart {
       pen.fillText(this.format(peak * part), left - 6, line);
     }
     pen.textBaseline = "alphabetic";
-    for (const part of [0, 0.25, 0.5, 0.75, 1]) {
+    for (const part of width < 480 ? [0, 0.5, 1] : [0, 0.25, 0.5, 0.75, 1]) {
       const at = Math.round(last * part);
       pen.textAlign = part === 0 ? "left" : part === 1 ? "right" : "center";
       pen.fillText(new Date(this.times[at]).toTimeString().slice(0, last && this.times[last] - this.times[0] < 700000 ? 8 : 5), x(at), height - 4);
@@ -112,8 +112,8 @@ export class Chart {
   }
 
   #show() {
-    const lines = this.series.map((one) => h("div", {}, `${one.label} ${this.format(one.values[this.at] ?? 0)}`));
-    this.box.replaceChildren(h("div", { class: "muted" }, new Date(this.times[this.at]).toTimeString().slice(0, 8)), ...lines);
+    const lines = this.series.map((one) => div("", `${one.label} ${this.format(one.values[this.at] ?? 0)}`));
+    this.box.replaceChildren(div("muted", new Date(this.times[this.at]).toTimeString().slice(0, 8)), ...lines);
     this.box.hidden = false;
     const right = this.x(this.at) > this.element.clientWidth / 2;
     this.box.style.left = right ? "auto" : `${this.x(this.at) + 10}px`;
@@ -127,7 +127,7 @@ export class Chart {
   }
 }
 
-export const legend = (series) => h("div", { class: "legend" }, series.map((one) => h("span", {}, h("i", { style: { "--c": `var(--${one.name})` } }), one.label)));
+export const legend = (series) => div("legend", series.map((one) => span("", h("i", { style: { "--c": `var(--${one.name})` } }), one.label)));
 
 export function spark(values, name = "accent") {
   const canvas = h("canvas", { class: "spark", "aria-hidden": "true", "data-spark": values.join(","), "data-colour": name });

@@ -1,7 +1,7 @@
 // Numbers, times and states as people read them.
 
 import { prefs } from "./prefs.js";
-import { h, icon } from "./dom.js";
+import { h, icon, span } from "./dom.js";
 
 const whole = new Intl.NumberFormat("en-GB");
 export const count = (number) => (number === null || number === undefined ? "–" : whole.format(number));
@@ -34,18 +34,21 @@ function clock(iso, withDate) {
   return new Intl.DateTimeFormat("en-GB", { ...date, hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false, timeZone: zone }).format(new Date(iso));
 }
 
+// To the minute, once it is one.
+const coarse = (value) => seconds(value < 60 ? Math.round(value) : value - (value % 60));
+
 export function moment(iso) {
   if (!iso) return "–";
   const ago = since(iso);
   let text;
   if (prefs.times !== "relative") text = clock(iso, Math.abs(ago) > 43200);
-  else text = ago >= 0 ? `${seconds(Math.max(1, Math.round(ago)))} ago` : `in ${seconds(Math.round(-ago))}`;
+  else text = ago >= 0 ? `${coarse(Math.max(1, ago))} ago` : `in ${coarse(-ago)}`;
   return h("time", { datetime: iso, title: iso }, text);
 }
 
 export const wallClock = () => clock(new Date().toISOString(), false) + (prefs.times === "utc" ? " UTC" : "");
 
-export const badge = (state, word = state) => h("span", { class: `badge s-${state}` }, icon(STATE_ICONS[state] ?? state), word);
+export const badge = (state, word = state) => span(`badge s-${state}`, icon(STATE_ICONS[state] ?? state), word);
 const STATE_ICONS = { paused: "pause", blocked: "pending", ok: "succeeded", timeout: "scheduled", lost: "error", released: "retrying", snoozed: "scheduled" };
 
 export const taskName = (task) => task.task ?? "(default)";

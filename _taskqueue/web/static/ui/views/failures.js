@@ -2,7 +2,7 @@
 
 import * as api from "../api.js";
 import { confirmed, notify } from "../dialogs.js";
-import { button, h, td, th } from "../dom.js";
+import { button, div, h, p, span, td, th } from "../dom.js";
 import { badge, count, firstLine, many, moment } from "../format.js";
 import { prefs, setPref } from "../prefs.js";
 
@@ -26,8 +26,7 @@ export function failures({ app }) {
       return false;
     },
 
-    reload() { view.timer ??= setTimeout(async () => { view.timer = null; await view.load().catch(() => {}); app.redraw(); }, 1000); },
-    leave() { clearTimeout(view.timer); },
+    reload() { app.later(view); },
 
     render() {
       const isDismissed = (group) => (prefs.dismissed[group.fingerprint] ?? "") >= group.last_at;
@@ -35,7 +34,7 @@ export function failures({ app }) {
       const dismissed = view.groups.filter(isDismissed).length, total = shown.reduce((sum, group) => sum + group.tasks, 0);
       return h("section", { class: "panel" },
         h("header", {}, h("h2", {}, view.hidden ? "Dismissed errors" : `${count(total)} ${total === 1 ? "task fails" : "tasks fail"} with ${many(shown.length, "error")}`),
-          h("div", { class: "segments" }, button("tab", "Active", { "aria-pressed": String(!view.hidden), "data-hidden": "" }), button("tab", ["Dismissed ", h("b", {}, dismissed)], { "aria-pressed": String(view.hidden), "data-hidden": "1" })),
+          div("segments", button("tab", "Active", { "aria-pressed": String(!view.hidden), "data-hidden": "" }), button("tab", ["Dismissed ", h("b", {}, dismissed)], { "aria-pressed": String(view.hidden), "data-hidden": "1" })),
           h("a", { class: "button", href: "tasks?q=state%3Adead" }, "Dead letters")),
         shown.length ? table(shown) : empty());
     },
@@ -56,15 +55,15 @@ export function failures({ app }) {
 
   const find = (element) => view.groups.find((group) => group.fingerprint === element.closest("[data-key]").dataset.key);
 
-  const empty = () => h("div", { class: "empty" }, badge("succeeded", view.hidden ? "Nothing is dismissed" : "Nothing fails"), h("p", {}, "When attempts fail, their tasks appear here, grouped by error."));
+  const empty = () => div("empty", badge("succeeded", view.hidden ? "Nothing is dismissed" : "Nothing fails"), p("", "When attempts fail, their tasks appear here, grouped by error."));
 
-  const table = (groups) => h("div", { class: "scroll" }, h("table", { class: "stack" },
+  const table = (groups) => div("scroll", h("table", { class: "stack" },
     h("thead", {}, h("tr", {}, h("th", {}, "Error"), h("th", {}, "Task"), h("th", {}, "Queues"), h("th", { class: "num" }, "Tasks"), h("th", { class: "num" }, "Ever"), h("th", {}, "First"), h("th", {}, "Last"), th())),
     h("tbody", {}, groups.map((group) => h("tr", { "data-key": group.fingerprint },
       td("cut", h("a", { class: "strong bad", href: `tasks?q=fingerprint%3A${group.fingerprint}` }, group.type), " ", h("span", { class: "mono muted", title: group.message }, firstLine(group.message))),
-      td("nowrap", group.task ?? "(default)"), td("nowrap", Object.keys(group.queues).map((name) => [h("span", { class: "chip" }, name), " "])),
-      td("num strong", count(group.tasks)), td("num muted", count(group.occurrences)), td("nowrap muted", moment(group.first_at)), td("nowrap", moment(group.last_at)),
-      td("", h("div", { class: "acts stay" }, button("retry", `Retry ${count(group.tasks)}`, { disabled: !app.may("operate") }), button("dismiss", view.hidden ? "Restore" : "Dismiss", { class: "quiet" }), button("delete", "Delete", { class: "quiet danger", disabled: !app.may("admin") }))))))));
+      td("nowrap", group.task ?? "(default)"), td("nowrap", Object.keys(group.queues).map((name) => [span("chip", name), " "])),
+      h("td", { class: "num strong", "data-label": "tasks" }, count(group.tasks)), h("td", { class: "num muted", "data-label": "ever" }, count(group.occurrences)), h("td", { class: "nowrap muted", "data-label": "first" }, moment(group.first_at)), h("td", { class: "nowrap", "data-label": "last" }, moment(group.last_at)),
+      td("", div("acts stay", button("retry", `Retry ${count(group.tasks)}`, { disabled: !app.may("operate") }), button("dismiss", view.hidden ? "Restore" : "Dismiss", { class: "quiet" }), button("delete", "Delete", { class: "quiet danger", disabled: !app.may("admin") }))))))));
 
   return view;
 }

@@ -3,23 +3,23 @@
 import * as api from "../api.js";
 import { spark } from "../chart.js";
 import { ask, confirmed, notify } from "../dialogs.js";
-import { button, h, td, th } from "../dom.js";
+import { button, div, h, section, span, td, th } from "../dom.js";
 import { badge, count, many, seconds } from "../format.js";
 
-const link = (queue, state, number) => (number ? h("a", { href: `tasks?q=${encodeURIComponent(`queue:${queue} state:${state}`)}` }, count(number)) : h("span", { class: "faint" }, "0"));
+const link = (queue, state, number) => (number ? h("a", { href: `tasks?q=${encodeURIComponent(`queue:${queue} state:${state}`)}` }, count(number)) : span("faint", "0"));
 
 export function queueTable(queues, app, { brief = false, lines = new Map() } = {}) {
   const head = brief ? ["Queue", "Oldest", "Pending", "Running", "Failing", "Per second"] : ["Queue", "Oldest waiting", "Pending", "Running", "Scheduled", "Retrying", "Dead", "Done, last hour", "Per second", "Workers", ""];
   const row = (queue) => {
     const { counts } = queue, late = queue.latency_seconds > 60;
-    const name = td("nowrap", h("a", { class: "strong", href: `tasks?q=queue%3A${queue.queue}` }, queue.queue), " ", queue.paused ? h("span", { title: queue.paused_reason ?? "" }, badge("paused", queue.paused_reason ? `paused: ${queue.paused_reason}` : "paused")) : null, queue.max_length !== null ? h("span", { class: "chip" }, `≤ ${count(queue.max_length)}`) : null);
-    const oldest = td(`num nowrap ${late ? "bad strong" : ""}`, counts.pending ? seconds(queue.latency_seconds) : "–"), rate = td("num nowrap", queue.rate_1m ? (queue.rate_1m < 0.05 ? "< 0.1" : queue.rate_1m.toFixed(queue.rate_1m < 10 ? 1 : 0)) : h("span", { class: "faint" }, "0"));
-    const cell = (state) => td("num", link(queue.queue, state, counts[state]));
-    if (brief) return h("tr", { "data-key": queue.queue, class: queue.paused && "paused" }, name, oldest, cell("pending"), cell("running"), td("num", link(queue.queue, "failing", counts.dead + counts.retrying)), rate);
-    return h("tr", { "data-key": queue.queue, class: queue.paused && "paused" }, name, oldest, cell("pending"), cell("running"), cell("scheduled"), cell("retrying"), cell("dead"), td("", spark(lines.get(queue.queue) ?? [0], "succeeded")), rate, td(`num ${queue.workers ? "" : "bad"}`, count(queue.workers)),
-      td("", h("div", { class: "acts stay" }, queue.paused ? button("resume", "Resume", { disabled: !app.may("operate") }) : button("pause", "Pause", { disabled: !app.may("operate") }), button("limit", "Limit …", { class: "quiet", disabled: !app.may("admin") }), button("purge", "Purge …", { class: "quiet danger", disabled: !app.may("admin") || !counts.pending }))));
+    const name = td("nowrap", h("a", { class: "strong", href: `tasks?q=queue%3A${queue.queue}` }, queue.queue), " ", queue.paused ? h("span", { title: queue.paused_reason ?? "" }, badge("paused", queue.paused_reason ? `paused: ${queue.paused_reason}` : "paused")) : null, queue.max_length !== null ? span("chip", `≤ ${count(queue.max_length)}`) : null);
+    const oldest = h("td", { class: `num nowrap ${late ? "bad strong" : ""}`, "data-label": "oldest" }, counts.pending ? seconds(queue.latency_seconds) : "–"), rate = h("td", { class: "num nowrap", "data-label": "per second" }, queue.rate_1m ? (queue.rate_1m < 0.05 ? "< 0.1" : queue.rate_1m.toFixed(queue.rate_1m < 10 ? 1 : 0)) : span("faint", "0"));
+    const cell = (state) => h("td", { class: "num", "data-label": state }, link(queue.queue, state, counts[state]));
+    if (brief) return h("tr", { "data-key": queue.queue, class: queue.paused && "paused" }, name, oldest, cell("pending"), cell("running"), h("td", { class: "num", "data-label": "failing" }, link(queue.queue, "failing", counts.dead + counts.retrying)), rate);
+    return h("tr", { "data-key": queue.queue, class: queue.paused && "paused" }, name, oldest, cell("pending"), cell("running"), cell("scheduled"), cell("retrying"), cell("dead"), td("", spark(lines.get(queue.queue) ?? [0], "succeeded")), rate, h("td", { class: `num ${queue.workers ? "" : "bad"}`, "data-label": "workers" }, count(queue.workers)),
+      td("", div("acts stay", queue.paused ? button("resume", "Resume", { disabled: !app.may("operate") }) : button("pause", "Pause", { disabled: !app.may("operate") }), button("limit", "Limit …", { class: "quiet", disabled: !app.may("admin") }), button("purge", "Purge …", { class: "quiet danger", disabled: !app.may("admin") || !counts.pending }))));
   };
-  return h("div", { class: "scroll" }, h("table", { class: "stack" }, h("thead", {}, h("tr", {}, head.map((label, at) => (label ? h("th", { class: at && label !== "Done, last hour" && "num" }, label) : th())))), h("tbody", {}, queues.map(row))));
+  return div("scroll", h("table", { class: "stack" }, h("thead", {}, h("tr", {}, head.map((label, at) => (label ? h("th", { class: at && label !== "Done, last hour" && "num" }, label) : th())))), h("tbody", {}, queues.map(row))));
 }
 
 export function queues({ app }) {
@@ -33,15 +33,12 @@ export function queues({ app }) {
     },
 
     hears(name, data) {
-      if (name !== "queue" || !view.items) return false;
-      const at = view.items.findIndex((queue) => queue.queue === data.queue);
-      if (at >= 0) view.items[at] = data; else view.items.push(data);
-      return true;
+      return name === "queue" && view.items ? api.upsert(view.items, "queue", data) : false;
     },
 
     render() {
       const paused = view.items.some((queue) => queue.paused);
-      return h("section", { class: "panel" }, h("header", {}, h("h2", {}, many(view.items.length, "queue")), button("pause-all", "Pause all", { disabled: !app.may("operate") }), paused ? button("resume-all", "Resume all", { disabled: !app.may("operate") }) : null), view.items.length ? queueTable(view.items, app, { lines: view.lines }) : h("div", { class: "empty" }, "A queue exists once a task was submitted to it."));
+      return section("panel", h("header", {}, h("h2", {}, many(view.items.length, "queue")), button("pause-all", "Pause all", { disabled: !app.may("operate") }), paused ? button("resume-all", "Resume all", { disabled: !app.may("operate") }) : null), view.items.length ? queueTable(view.items, app, { lines: view.lines }) : div("empty", "A queue exists once a task was submitted to it."));
     },
 
     acts: {
