@@ -19,6 +19,8 @@ _TYPES = {
     "css": "text/css; charset=utf-8",
     "svg": "image/svg+xml",
 }
+ANY = ("",)
+"""What stands in the address of a page is for the page: its filter, its order."""
 _FILE = re.compile(r"(views/)?[a-z]+\.(js|css|svg)", re.ASCII)
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*", re.ASCII)
 
@@ -26,12 +28,15 @@ _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*", re.ASCII)
 class UiPages:
     """The dashboard."""
 
-    @route("GET", "/ui/", scope=Scope.NONE, answers={200: Media("text/html", "the dashboard"), 304: None})
+    @route("GET", "/ui/", scope=Scope.NONE, open_query=ANY, answers={200: Media("text/html", "the dashboard"), 304: None})
     async def page(self) -> Response:
         """The dashboard."""
         return await _index()
 
-    @route("GET", "/ui/<path:path>", scope=Scope.NONE, answers={200: Media("text/html", "a page or a file of the dashboard"), 304: None})
+    @route(
+        "GET", "/ui/<path:path>", scope=Scope.NONE, open_query=ANY,
+        answers={200: Media("text/html", "a page or a file of the dashboard"), 304: None},
+    )  # fmt: skip
     async def file(self, path: str) -> Response:
         """A page of the dashboard, or one of its files."""
         if not _FILE.fullmatch(path):

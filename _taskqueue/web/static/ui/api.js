@@ -9,7 +9,7 @@ export class Problem extends Error {
   }
 }
 
-async function request(method, path, body) {
+async function request(method, path, body, raw = false) {
   let answer;
   try {
     answer = await fetch(new URL(path, root), { method, body: body === undefined ? undefined : JSON.stringify(body) });
@@ -23,14 +23,21 @@ async function request(method, path, body) {
     if (answer.status === 401) document.dispatchEvent(new CustomEvent("signed-out"));
     throw problem;
   }
-  return json && text ? JSON.parse(text) : text;
+  return json && text && !raw ? JSON.parse(text) : text;
 }
 
 export const get = (path) => request("GET", path);
+export const source = (path) => request("GET", path, undefined, true);
 export const post = (path, body) => request("POST", path, body);
 export const patch = (path, body) => request("PATCH", path, body);
 export const remove = (path) => request("DELETE", path);
 export const apiUrl = (path) => new URL(path, root).href;
+// Puts what arrived in the place of what it replaces.
+export function upsert(items, key, data) {
+  const at = items.findIndex((one) => one[key] === data[key]);
+  if (at >= 0) items[at] = data; else items.push(data);
+  return true;
+}
 export const query = (values) => new URLSearchParams(Object.entries(values).filter(([, value]) => value !== "" && value !== undefined && value !== null)).toString();
 
 // One stream a tab carries every topic. The browser reconnects by itself and says where it stopped.

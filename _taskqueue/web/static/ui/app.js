@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { help, notify, palette, signIn } from "./dialogs.js";
-import { button, copyText, h, icon, put } from "./dom.js";
+import { button, copyText, div, h, icon, p, put, span } from "./dom.js";
 import { drawSparks } from "./chart.js";
 import { wallClock } from "./format.js";
 import { keyboard } from "./keys.js";
@@ -32,8 +32,8 @@ export const app = {
     if (app.frame) return;
     app.frame = requestAnimationFrame(() => {
       app.frame = 0;
-      if (app.view) paint($("main"), app.view);
-      if (app.drawer) paint($("drawer"), app.drawer);
+      if (app.view?.loaded) { paint($("main"), app.view); $("main").removeAttribute("aria-busy"); }
+      if (app.drawer?.loaded) paint($("drawer"), app.drawer);
     });
   },
 
@@ -44,54 +44,61 @@ export const app = {
   },
 
   openDrawer(id) {
-    app.drawer?.leave?.();
+    clearTimeout(app.drawer?.timer);
     app.drawer = task({ app, id, inDrawer: true });
     $("drawer").hidden = false;
     load(app.drawer).then(() => $("drawer").querySelector("h2, a")?.focus?.());
   },
 
-  closeDrawer() { app.drawer?.leave?.(); app.drawer = null; $("drawer").hidden = true; put($("drawer")); },
+  closeDrawer() { clearTimeout(app.drawer?.timer); app.drawer = null; $("drawer").hidden = true; put($("drawer")); },
+
+  // Loads a view again soon, however often it is asked to meanwhile.
+  later(view, wait = 1000, load = view.load) {
+    view.timer ??= setTimeout(async () => { view.timer = null; try { await load(); } catch (error) { if (view.showsFailure) view.failed = error; } app.redraw(); }, wait);
+  },
 
   async refresh() { await Promise.all([app.view, app.drawer].filter(Boolean).map((view) => view.load?.())); app.redraw(); },
 };
 
 function paint(element, view) {
-  put(element, view.render());
+  put(element, view.failed && !view.showsFailure ? h("p", { class: "error-note", role: "alert" }, view.failed.message) : view.render());
   drawSparks(element);
   view.painted?.(element);
 }
 
 async function load(view) {
   try { await view.load?.(); } catch (error) { if (error.status !== 401) view.failed = error; }
+  view.loaded = true;
   app.redraw();
 }
 
 function route() {
   const path = location.pathname.slice(new URL(document.baseURI).pathname.length).replace(/\/$/, "");
   const [match, view] = ROUTES.map(([pattern, one]) => [pattern.exec(path), one]).find(([found]) => found) ?? [null, null];
-  app.view?.leave?.();
+  clearTimeout(app.view?.timer);
   app.closeDrawer();
   app.view = view ? view({ app, ...match.groups, query: new URLSearchParams(location.search) }) : missing(path);
   document.title = `${app.view.title} · Task queue`;
   rail();
   bar();
-  put($("main"), h("p", { class: "muted" }, "Loading …"));
+  put($("main"), p("muted", "Loading …"));
+  $("main").setAttribute("aria-busy", "true");
   scrollTo(0, 0);
   return load(app.view);
 }
 
-const missing = (path) => ({ title: "No such page", render: () => h("div", { class: "panel empty" }, h("h2", {}, `There is no page “${path}”.`), h("a", { href: "", "data-go": true }, "To the overview")) });
+const missing = (path) => ({ title: "No such page", render: () => div("panel empty", h("h2", {}, `There is no page “${path}”.`), h("a", { href: "" }, "To the overview")) });
 
 function rail() {
   const here = location.pathname.slice(new URL(document.baseURI).pathname.length).split("/")[0];
-  const link = ([path, name, label], minor) => h("a", { href: path || "./", "data-go": true, "aria-current": here === path && "page", title: label, "data-key": name, class: minor && "minor" }, icon(name), h("span", {}, label), name === "failures" && app.failing ? h("b", { class: "count" }, app.failing > 999 ? "999+" : app.failing) : null);
-  put($("rail"), h("a", { class: "brand", href: "./", "data-go": true, "data-key": "brand" }, h("svg", { class: "icon", viewBox: "0 0 16 16", "aria-hidden": "true" }, h("use", { href: "icons.svg#i-tasks" })), h("span", {}, "Task queue")), RAIL.map((one) => link(one)), h("div", { class: "gap", "data-key": "gap" }), link(["settings", "settings", "Settings"], true), h("a", { href: "../docs", class: "minor", title: "API", "data-key": "docs" }, icon("docs"), h("span", {}, "API")));
+  const link = ([path, name, label], minor) => h("a", { href: path || "./", "aria-current": here === path && "page", title: label, "data-key": name, class: minor && "minor" }, icon(name), span("", label), name === "failures" && app.failing ? h("b", { class: "count" }, app.failing > 999 ? "999+" : app.failing) : null);
+  put($("rail"), h("a", { class: "brand", href: "./", "data-key": "brand" }, h("svg", { class: "icon", viewBox: "0 0 16 16", "aria-hidden": "true" }, h("use", { href: "icons.svg#i-tasks" })), span("", "Task queue")), RAIL.map((one) => link(one)), h("div", { class: "gap", "data-key": "gap" }), link(["settings", "settings", "Settings"], true), h("a", { href: "../docs", class: "minor", title: "API", "data-key": "docs" }, icon("docs"), span("", "API")));
 }
 
 const LIVE = { live: "live", paused: "paused", waiting: "connecting …", lost: "unreachable" };
 
 function bar() {
-  put($("bar"), h("h1", {}, app.view?.title ?? ""), h("span", { class: "clock" }, wallClock()),
+  put($("bar"), h("h1", {}, app.view?.title ?? ""), span("clock", wallClock()),
     button("live", h("span", { class: "live", "data-state": stream.state }, h("i", {}), LIVE[stream.state]), { class: "quiet", title: "Pause or resume live updates (p)" }),
     button("palette", icon("search"), { class: "quiet", title: "Jump to … (Ctrl K)", "aria-label": "Jump to a page, task or queue" }),
     button("theme", icon("theme"), { class: "quiet", title: "Theme (t)", "aria-label": `Theme: ${prefs.theme}` }),
@@ -120,6 +127,7 @@ const ACTS = {
   skip(element, event) { event.preventDefault(); $("main").focus(); },
   async copy(element) { await copyText(element.dataset.text); notify("Copied."); },
   close: () => app.closeDrawer(),
+  async "stop-operation"(element) { await api.post(`operations/${element.dataset.id}/stop`); notify("Stopping; what is done stays done."); },
 };
 
 async function act(name, element, event) {
@@ -132,8 +140,9 @@ async function act(name, element, event) {
 app.act = act;
 
 document.addEventListener("click", (event) => {
-  const link = event.target.closest("a[data-go]");
-  if (link && !event.metaKey && !event.ctrlKey && !event.shiftKey && event.button === 0) { event.preventDefault(); app.go(link.getAttribute("href")); return; }
+  app.shift = event.shiftKey; // what follows a click, such as the change of a tick, does not say
+  const link = event.target.closest("a[href]:not([data-act])");
+  if (link?.href.startsWith(document.baseURI) && !event.metaKey && !event.ctrlKey && !event.shiftKey && event.button === 0) { event.preventDefault(); app.go(link.getAttribute("href")); return; }
   const element = event.target.closest("[data-act]");
   if (element && element.nodeName !== "FORM" && element.dataset.on !== "change" && element.dataset.on !== "input") act(element.dataset.act, element, event);
 });

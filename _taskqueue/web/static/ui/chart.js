@@ -1,6 +1,6 @@
 // Charts on a canvas: stacked areas or lines over time, a crosshair, and the numbers as a table for those who want them.
 
-import { h } from "./dom.js";
+import { div, h, span, td } from "./dom.js";
 import { count } from "./format.js";
 
 const colour = (element, name) => getComputedStyle(element).getPropertyValue(`--${name}`).trim() || "#888";
@@ -67,7 +67,7 @@ export class Chart {
       pen.fillText(this.format(peak * part), left - 6, line);
     }
     pen.textBaseline = "alphabetic";
-    for (const part of [0, 0.25, 0.5, 0.75, 1]) {
+    for (const part of width < 480 ? [0, 0.5, 1] : [0, 0.25, 0.5, 0.75, 1]) {
       const at = Math.round(last * part);
       pen.textAlign = part === 0 ? "left" : part === 1 ? "right" : "center";
       pen.fillText(new Date(this.times[at]).toTimeString().slice(0, last && this.times[last] - this.times[0] < 700000 ? 8 : 5), x(at), height - 4);
@@ -84,7 +84,10 @@ export class Chart {
       pen.beginPath(); pen.moveTo(x(0), y(base[0])); edge();
       for (let at = base.length - 1; at >= 0; at--) pen.lineTo(x(at), y(base[at]));
       pen.globalAlpha = one.hatched ? 0.7 : 0.28; pen.fillStyle = one.hatched ? hatch(pen, ink) : ink; pen.fill(); pen.globalAlpha = 1;
-      if (one.values.some(Boolean)) { Object.assign(pen, { strokeStyle: ink, lineWidth: 1.5 }); pen.beginPath(); edge(); pen.stroke(); }
+      Object.assign(pen, { strokeStyle: ink, lineWidth: 1.5 });
+      pen.beginPath();
+      upper.forEach((value, at) => { if (one.values[at] || one.values[at - 1]) pen.lineTo(x(at), y(value)); else pen.moveTo(x(at), y(value)); });
+      pen.stroke();
       upper.forEach((value, at) => { base[at] = value; });
     }
   }
@@ -109,8 +112,8 @@ export class Chart {
   }
 
   #show() {
-    const lines = this.series.map((one) => h("div", {}, `${one.label} ${this.format(one.values[this.at] ?? 0)}`));
-    this.box.replaceChildren(h("div", { class: "muted" }, new Date(this.times[this.at]).toTimeString().slice(0, 8)), ...lines);
+    const lines = this.series.map((one) => div("", `${one.label} ${this.format(one.values[this.at] ?? 0)}`));
+    this.box.replaceChildren(div("muted", new Date(this.times[this.at]).toTimeString().slice(0, 8)), ...lines);
     this.box.hidden = false;
     const right = this.x(this.at) > this.element.clientWidth / 2;
     this.box.style.left = right ? "auto" : `${this.x(this.at) + 10}px`;
@@ -119,12 +122,12 @@ export class Chart {
   }
 
   table() {
-    const rows = this.times.map((time, at) => h("tr", {}, h("td", {}, new Date(time).toTimeString().slice(0, 8)), this.series.map((one) => h("td", { class: "num" }, this.format(one.values[at] ?? 0)))));
+    const rows = this.times.map((time, at) => h("tr", {}, td("", new Date(time).toTimeString().slice(0, 8)), this.series.map((one) => td("num", this.format(one.values[at] ?? 0)))));
     return h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "Time"), this.series.map((one) => h("th", { class: "num" }, one.label)))), h("tbody", {}, rows.reverse()));
   }
 }
 
-export const legend = (series) => h("div", { class: "legend" }, series.map((one) => h("span", {}, h("i", { style: { "--c": `var(--${one.name})` } }), one.label)));
+export const legend = (series) => div("legend", series.map((one) => span("", h("i", { style: { "--c": `var(--${one.name})` } }), one.label)));
 
 export function spark(values, name = "accent") {
   const canvas = h("canvas", { class: "spark", "aria-hidden": "true", "data-spark": values.join(","), "data-colour": name });

@@ -19,27 +19,44 @@ function append(element, children) {
   }
 }
 
+const tag = (name) => (className, ...children) => h(name, { class: className || null }, children);
+export const [td, span, div, p, section] = ["td", "span", "div", "p", "section"].map(tag);
+
+// The head of a column of buttons: its name is for those who cannot see them.
+export const th = () => h("th", {}, h("span", { class: "sr" }, "Actions"));
+
 export const icon = (name) => h("svg", { class: "icon", "aria-hidden": "true" }, h("use", { href: `icons.svg#i-${name}` }));
 
 export const button = (act, label, props = {}) => h("button", { type: "button", "data-act": act, ...props }, label);
 
-// Makes `old` equal to `fresh`. Children with data-key are matched by it, others by position and name.
+// A row of buttons of which one is down: pairs of value and label.
+export const choices = (act, pairs, chosen, props = {}) => div("segments", pairs.map(([value, label]) => button(act, label, { "data-value": value, "aria-pressed": String(value === chosen), ...props })));
+
+// Makes `old` equal to `fresh`. Children with data-key are matched by it, others by position and name. A button never
+// turns into one that does something else: the pointer may be on its way to it.
 export function morph(old, fresh) {
-  if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName) { old.replaceWith(fresh); return fresh; }
+  if (old.nodeType === Node.ELEMENT_NODE && old.hasAttribute("data-keep") && old.getAttribute("data-keep") === fresh.getAttribute?.("data-keep")) return old;
+  if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName || differs(old, fresh, "data-act") || differs(old, fresh, "data-verb")) { old.replaceWith(fresh); return fresh; }
   if (old.nodeType === Node.TEXT_NODE) { if (old.data !== fresh.data) old.data = fresh.data; return old; }
-  if (old.hasAttribute("data-keep") && fresh.getAttribute("data-keep") === old.getAttribute("data-keep")) return old;
   morphAttributes(old, fresh);
   morphChildren(old, fresh);
   return old;
 }
 
+const OWN = { CANVAS: ["width", "height"], DETAILS: ["open"] };
+
+const differs = (old, fresh, name) => old.nodeType === Node.ELEMENT_NODE && old.getAttribute(name) !== fresh.getAttribute(name);
+const keyOf = (node) => (node?.nodeType === Node.ELEMENT_NODE ? node.getAttribute("data-key") : null);
+
 function morphAttributes(old, fresh) {
-  const own = old.nodeName === "CANVAS" ? ["width", "height"] : old.nodeName === "DETAILS" ? ["open"] : [];
-  for (const { name } of [...old.attributes]) {
-    if (!fresh.hasAttribute(name) && name !== "style" && !own.includes(name)) old.removeAttribute(name);
+  for (const name of old.getAttributeNames()) {
+    if (!fresh.hasAttribute(name) && name !== "style" && !OWN[old.nodeName]?.includes(name)) old.removeAttribute(name);
   }
-  for (const { name, value } of fresh.attributes) if (name !== "style" && old.getAttribute(name) !== value) old.setAttribute(name, value);
-  if (fresh.style && old.style.cssText !== fresh.style.cssText) old.style.cssText = fresh.style.cssText;
+  for (const name of fresh.getAttributeNames()) {
+    const value = fresh.getAttribute(name);
+    if (old.getAttribute(name) === value) continue;
+    if (name === "style") old.style.cssText = value; else old.setAttribute(name, value);
+  }
   if (old.nodeName === "INPUT" && old !== document.activeElement) {
     if (old.type === "checkbox") old.checked = fresh.hasAttribute("checked");
     else if (fresh.hasAttribute("data-live")) old.value = fresh.value;
@@ -48,17 +65,17 @@ function morphAttributes(old, fresh) {
 
 function morphChildren(old, fresh) {
   const keyed = new Map();
-  for (const child of old.children) if (child.dataset?.key) keyed.set(child.dataset.key, child);
+  for (const child of old.children) if (keyOf(child)) keyed.set(keyOf(child), child);
   let at = old.firstChild;
   for (const wanted of [...fresh.childNodes]) {
-    const key = wanted.dataset?.key;
+    const key = keyOf(wanted);
     if (key) {
       const found = keyed.get(key);
       keyed.delete(key);
       if (!found) { old.insertBefore(wanted, at); continue; }
       if (found !== at) old.insertBefore(found, at); else at = at.nextSibling;
       morph(found, wanted);
-    } else if (at && !at.dataset?.key) {
+    } else if (at && !keyOf(at)) {
       const next = at.nextSibling;
       morph(at, wanted);
       at = next;

@@ -1,7 +1,7 @@
 // Numbers, times and states as people read them.
 
 import { prefs } from "./prefs.js";
-import { h, icon } from "./dom.js";
+import { h, icon, span } from "./dom.js";
 
 const whole = new Intl.NumberFormat("en-GB");
 export const count = (number) => (number === null || number === undefined ? "–" : whole.format(number));
@@ -11,7 +11,7 @@ export function seconds(value) {
   if (value === null || value === undefined) return "–";
   if (value < 0.0005) return "0 ms";
   if (value < 1) return `${value < 0.01 ? (value * 1000).toFixed(1) : Math.round(value * 1000)} ms`;
-  if (value < 60) return `${value < 10 ? value.toFixed(1) : Math.round(value)} s`;
+  if (value < 60) return `${value < 10 && value % 1 ? value.toFixed(1) : Math.round(value)} s`;
   const parts = [[86400, "d"], [3600, "h"], [60, "m"], [1, "s"]];
   const at = parts.findIndex(([size]) => value >= size);
   const [size, unit] = parts[at];
@@ -25,6 +25,7 @@ export function bytes(value) {
   return `${value ?? 0} B`;
 }
 
+export const many = (number, what) => `${count(number)} ${what}${number === 1 ? "" : "s"}`;
 export const since = (iso) => (iso ? (Date.now() - Date.parse(iso)) / 1000 : null);
 
 function clock(iso, withDate) {
@@ -33,25 +34,28 @@ function clock(iso, withDate) {
   return new Intl.DateTimeFormat("en-GB", { ...date, hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false, timeZone: zone }).format(new Date(iso));
 }
 
+// To the minute, once it is one.
+const coarse = (value) => seconds(value < 60 ? Math.round(value) : value - (value % 60));
+
 export function moment(iso) {
   if (!iso) return "–";
   const ago = since(iso);
   let text;
   if (prefs.times !== "relative") text = clock(iso, Math.abs(ago) > 43200);
-  else text = ago >= 0 ? `${seconds(Math.max(1, Math.round(ago)))} ago` : `in ${seconds(-ago)}`;
+  else text = ago >= 0 ? `${coarse(Math.max(1, ago))} ago` : `in ${coarse(-ago)}`;
   return h("time", { datetime: iso, title: iso }, text);
 }
 
 export const wallClock = () => clock(new Date().toISOString(), false) + (prefs.times === "utc" ? " UTC" : "");
 
-export const badge = (state, word = state) => h("span", { class: `badge s-${state}` }, icon(STATE_ICONS[state] ?? state), word);
+export const badge = (state, word = state) => span(`badge s-${state}`, icon(STATE_ICONS[state] ?? state), word);
 const STATE_ICONS = { paused: "pause", blocked: "pending", ok: "succeeded", timeout: "scheduled", lost: "error", released: "retrying", snoozed: "scheduled" };
 
 export const taskName = (task) => task.task ?? "(default)";
 export const firstLine = (text) => (text ?? "").split("\n", 1)[0];
 export const tail = (id) => `…${id.slice(-6)}`;
 
-export const taskLink = (task, text) => h("a", { href: `tasks/${task.task_id}`, "data-go": true, title: task.task_id }, text ?? tail(task.task_id));
+export const taskLink = (task, text) => h("a", { href: `tasks/${task.task_id}`, title: task.task_id }, text ?? tail(task.task_id));
 
 // JSON with colours, from the text as it came: numbers too large for a double stay as they are.
 export function highlight(text, limit = 16384) {
@@ -66,6 +70,18 @@ export function highlight(text, limit = 16384) {
   }
   parts.push(shown.slice(last));
   return parts;
+}
+
+// The text of one member of a JSON object, as it came.
+export function member(text, name) {
+  let depth = 0, last = "", key = null, from = 0;
+  for (const { 0: token, index } of text.matchAll(/"(?:\\.|[^"\\])*"|[{}[\],:]/g)) {
+    if (depth === 1 && (token === "," || token === "}")) { if (key === name) return text.slice(from, index); key = null; }
+    if (depth === 1 && token === ":") { key = JSON.parse(last); from = index + 1; }
+    if (token === "{" || token === "[") depth++; else if (token === "}" || token === "]") depth--;
+    last = token;
+  }
+  return "";
 }
 
 // Indents JSON by its tokens, without reading its values.

@@ -1,6 +1,11 @@
-// Before the first paint, so that no light page flashes in the dark.
+// Before the first paint, so that no light page flashes in the dark; and whenever the system changes its mind.
 {
-  const stored = JSON.parse(localStorage.getItem("taskqueue") ?? "{}");
-  if (stored.theme && stored.theme !== "system") document.documentElement.dataset.theme = stored.theme;
-  if (stored.density) document.documentElement.dataset.density = stored.density;
+  const dark = matchMedia("(prefers-color-scheme: dark)"), root = document.documentElement;
+  window.applyPrefs = () => {
+    const { theme = "system", density = "default" } = JSON.parse(localStorage.getItem("taskqueue") ?? "{}");
+    root.dataset.theme = theme === "system" ? (dark.matches ? "dark" : "light") : theme;
+    root.dataset.density = density;
+  };
+  dark.addEventListener("change", window.applyPrefs);
+  window.applyPrefs();
 }

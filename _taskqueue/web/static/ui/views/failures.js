@@ -2,8 +2,8 @@
 
 import * as api from "../api.js";
 import { confirmed, notify } from "../dialogs.js";
-import { button, h } from "../dom.js";
-import { badge, count, firstLine, moment } from "../format.js";
+import { button, div, h, p, span, td, th } from "../dom.js";
+import { badge, count, firstLine, many, moment } from "../format.js";
 import { prefs, setPref } from "../prefs.js";
 
 export async function operate(app, action, filter, number, destroys = false) {
@@ -26,25 +26,23 @@ export function failures({ app }) {
       return false;
     },
 
-    reload() { view.timer ??= setTimeout(async () => { view.timer = null; await view.load().catch(() => {}); app.redraw(); }, 1000); },
-    leave() { clearTimeout(view.timer); },
+    reload() { app.later(view); },
 
     render() {
-      if (view.failed) return h("p", { class: "error-note" }, view.failed.message);
       const isDismissed = (group) => (prefs.dismissed[group.fingerprint] ?? "") >= group.last_at;
       const shown = view.groups.filter((group) => isDismissed(group) === view.hidden);
       const dismissed = view.groups.filter(isDismissed).length, total = shown.reduce((sum, group) => sum + group.tasks, 0);
       return h("section", { class: "panel" },
-        h("header", {}, h("h2", {}, view.hidden ? "Dismissed errors" : `${count(total)} ${total === 1 ? "task fails" : "tasks fail"} with ${count(shown.length)} ${shown.length === 1 ? "error" : "errors"}`),
-          h("div", { class: "segments" }, button("tab", "Active", { "aria-pressed": String(!view.hidden), "data-hidden": "" }), button("tab", ["Dismissed ", h("b", {}, dismissed)], { "aria-pressed": String(view.hidden), "data-hidden": "1" })),
-          h("a", { class: "button", href: "tasks?q=state%3Adead", "data-go": true }, "Dead letters")),
+        h("header", {}, h("h2", {}, view.hidden ? "Dismissed errors" : `${count(total)} ${total === 1 ? "task fails" : "tasks fail"} with ${many(shown.length, "error")}`),
+          div("segments", button("tab", "Active", { "aria-pressed": String(!view.hidden), "data-hidden": "" }), button("tab", ["Dismissed ", h("b", {}, dismissed)], { "aria-pressed": String(view.hidden), "data-hidden": "1" })),
+          h("a", { class: "button", href: "tasks?q=state%3Adead" }, "Dead letters")),
         shown.length ? table(shown) : empty());
     },
 
     acts: {
       tab(element) { view.hidden = Boolean(element.dataset.hidden); app.redraw(); },
-      async retry(element) { const group = find(element); await operate(app, "retry", { fingerprint: group.fingerprint }, group.tasks); },
-      async delete(element) { const group = find(element); await operate(app, "delete", { fingerprint: group.fingerprint, state: "dead" }, group.tasks, true); },
+      async retry(element) { const group = find(element); await operate(app, "retry", { fingerprint: group.fingerprint, state: "failing" }, group.tasks); },
+      async delete(element) { const group = find(element); await operate(app, "delete", { fingerprint: group.fingerprint, state: "failing" }, group.tasks, true); },
       dismiss(element) {
         const group = find(element);
         const rest = { ...prefs.dismissed };
@@ -52,21 +50,20 @@ export function failures({ app }) {
         setPref("dismissed", rest);
         app.redraw();
       },
-      async "stop-operation"(element) { await api.post(`operations/${element.dataset.id}/stop`); notify("Stopping; what is done stays done."); },
     },
   };
 
   const find = (element) => view.groups.find((group) => group.fingerprint === element.closest("[data-key]").dataset.key);
 
-  const empty = () => h("div", { class: "empty" }, badge("succeeded", view.hidden ? "Nothing is dismissed" : "Nothing fails"), h("p", {}, "When attempts fail, their tasks appear here, grouped by error."));
+  const empty = () => div("empty", badge("succeeded", view.hidden ? "Nothing is dismissed" : "Nothing fails"), p("", "When attempts fail, their tasks appear here, grouped by error."));
 
-  const table = (groups) => h("div", { class: "scroll" }, h("table", { class: "stack" },
-    h("thead", {}, h("tr", {}, h("th", {}, "Error"), h("th", {}, "Task"), h("th", {}, "Queues"), h("th", { class: "num" }, "Tasks"), h("th", { class: "num" }, "Ever"), h("th", {}, "First"), h("th", {}, "Last"), h("th", {}, h("span", { class: "faint" }, "")))),
+  const table = (groups) => div("scroll", h("table", { class: "stack" },
+    h("thead", {}, h("tr", {}, h("th", {}, "Error"), h("th", {}, "Task"), h("th", {}, "Queues"), h("th", { class: "num" }, "Tasks"), h("th", { class: "num" }, "Ever"), h("th", {}, "First"), h("th", {}, "Last"), th())),
     h("tbody", {}, groups.map((group) => h("tr", { "data-key": group.fingerprint },
-      h("td", { class: "cut" }, h("a", { class: "strong bad", href: `tasks?q=fingerprint%3A${group.fingerprint}`, "data-go": true }, group.type), " ", h("span", { class: "mono muted", title: group.message }, firstLine(group.message))),
-      h("td", { class: "nowrap" }, group.task ?? "(default)"), h("td", {}, Object.keys(group.queues).map((name) => [h("span", { class: "chip" }, name), " "])),
-      h("td", { class: "num strong" }, count(group.tasks)), h("td", { class: "num muted" }, count(group.occurrences)), h("td", { class: "nowrap muted" }, moment(group.first_at)), h("td", { class: "nowrap" }, moment(group.last_at)),
-      h("td", {}, h("div", { class: "acts" }, button("retry", `Retry ${count(group.tasks)}`, { disabled: !app.may("operate") }), button("dismiss", view.hidden ? "Restore" : "Dismiss", { class: "quiet" }), button("delete", "Delete", { class: "quiet danger", disabled: !app.may("admin") }))))))));
+      td("cut", h("a", { class: "strong bad", href: `tasks?q=fingerprint%3A${group.fingerprint}` }, group.type), " ", h("span", { class: "mono muted", title: group.message }, firstLine(group.message))),
+      td("nowrap", group.task ?? "(default)"), td("nowrap", Object.keys(group.queues).map((name) => [span("chip", name), " "])),
+      h("td", { class: "num strong", "data-label": "tasks" }, count(group.tasks)), h("td", { class: "num muted", "data-label": "ever" }, count(group.occurrences)), h("td", { class: "nowrap muted", "data-label": "first" }, moment(group.first_at)), h("td", { class: "nowrap", "data-label": "last" }, moment(group.last_at)),
+      td("", div("acts stay", button("retry", `Retry ${count(group.tasks)}`, { disabled: !app.may("operate") }), button("dismiss", view.hidden ? "Restore" : "Dismiss", { class: "quiet" }), button("delete", "Delete", { class: "quiet danger", disabled: !app.may("admin") }))))))));
 
   return view;
 }

@@ -2,7 +2,7 @@
 
 import * as api from "../api.js";
 import { Chart, legend } from "../chart.js";
-import { button, h } from "../dom.js";
+import { button, choices, div, h, section, span, td } from "../dom.js";
 import { short } from "../format.js";
 
 const WINDOWS = [["1h", "1 h"], ["3h", "3 h"], ["24h", "24 h"], ["7d", "7 d"]];
@@ -25,19 +25,17 @@ export function metrics({ app }) {
       clearTimeout(view.timer);
       view.timer = setTimeout(() => app.view === view && view.load().then(() => app.redraw(), () => {}), 15000);
     },
-    leave() { clearTimeout(view.timer); },
 
     render() {
-      if (view.failed) return h("p", { class: "error-note" }, view.failed.message);
       return [
-        h("div", { class: "row" }, h("div", { class: "segments grow" }, WINDOWS.map(([key, label]) => button("window", label, { "data-window": key, "aria-pressed": String(view.window === key) }))), button("tables", view.tables ? "Charts" : "Tables", { "aria-pressed": String(view.tables) }), h("span", { class: "muted" }, `counts per ${view.stats.step_seconds === 60 ? "minute" : "hour"}`)),
-        h("div", { class: "charts" }, CHARTS.map((one, at) => h("section", { class: "panel", "data-key": one.title }, h("header", {}, h("h2", {}, one.title), legend(one.series.map(([, name, label]) => ({ name, label })))), h("div", { class: "body" }, view.tables ? h("div", { class: "scroll" }, charts[at].table()) : charts[at].element)))),
+        div("row", choices("window", WINDOWS, view.window), span("grow"), button("tables", view.tables ? "Charts" : "Tables", { "aria-pressed": String(view.tables) }), span("muted", `counts per ${view.stats.step_seconds === 60 ? "minute" : "hour"}`)),
+        div("charts", CHARTS.map((one, at) => h("section", { class: "panel", "data-key": one.title }, h("header", {}, h("h2", {}, one.title), legend(one.series.map(([, name, label]) => ({ name, label })))), div("body", view.tables ? div("scroll", charts[at].table()) : charts[at].element)))),
         perQueue(),
       ];
     },
 
     acts: {
-      async window(element) { view.window = element.dataset.window; await view.load(); app.redraw(); },
+      async window(element) { view.window = element.dataset.value; await view.load(); app.redraw(); },
       tables() { view.tables = !view.tables; app.redraw(); },
     },
   };
@@ -46,7 +44,7 @@ export function metrics({ app }) {
     const sums = new Map();
     for (const { queue, series, values } of view.byQueue.lines) { const row = sums.get(queue) ?? {}; row[series] = values.reduce((sum, one) => sum + one, 0); sums.set(queue, row); }
     const rows = [...sums].sort((one, other) => other[1].succeeded - one[1].succeeded);
-    return h("section", { class: "panel" }, h("header", {}, h("h2", {}, "By queue, in this window")), h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "Queue"), ["Submitted", "Succeeded", "Retried", "Dead", "Failed attempts"].map((label) => h("th", { class: "num" }, label)))), h("tbody", {}, rows.map(([queue, row]) => { const failed = row.retried + row.dead, all = failed + row.succeeded; return h("tr", { "data-key": queue }, h("td", { class: "strong" }, queue), ["submitted", "succeeded", "retried", "dead"].map((name) => h("td", { class: "num" }, short(row[name]))), h("td", { class: `num ${failed ? "bad" : "faint"}` }, all ? `${((100 * failed) / all).toFixed(1)} %` : "–")); })))));
+    return section("panel", h("header", {}, h("h2", {}, "By queue, in this window")), div("scroll", h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "Queue"), ["Submitted", "Succeeded", "Retried", "Dead", "Failed attempts"].map((label) => h("th", { class: "num" }, label)))), h("tbody", {}, rows.map(([queue, row]) => { const failed = row.retried + row.dead, all = failed + row.succeeded; return h("tr", { "data-key": queue }, td("strong", queue), ["submitted", "succeeded", "retried", "dead"].map((name) => td("num", short(row[name]))), td(`num ${failed ? "bad" : "faint"}`, all ? `${((100 * failed) / all).toFixed(1)} %` : "–")); })))));
   }
 
   return view;

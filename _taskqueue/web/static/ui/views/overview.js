@@ -3,9 +3,9 @@
 import * as api from "../api.js";
 import { Chart, legend, spark } from "../chart.js";
 import { notify } from "../dialogs.js";
-import { button, h, icon } from "../dom.js";
+import { button, choices, div, h, icon, p, section, span, td } from "../dom.js";
 import { apiUrl } from "../api.js";
-import { badge, count, firstLine, moment, seconds, short, taskLink, taskName } from "../format.js";
+import { badge, count, firstLine, many, moment, seconds, short, taskLink, taskName } from "../format.js";
 import { operate } from "./failures.js";
 import { queueTable } from "./queues.js";
 
@@ -18,10 +18,10 @@ export function verdict(queues, workers) {
   const alive = workers.filter((worker) => worker.state !== "lost"), problems = [];
   for (const queue of queues) {
     const waiting = queue.counts.pending - queue.unroutable;
-    if (queue.paused && waiting) problems.push([2, `Queue ${queue.queue} is paused with ${count(waiting)} tasks waiting.`, "queues"]);
-    else if (waiting && !queue.workers) problems.push([3, `Queue ${queue.queue}: ${count(waiting)} tasks wait and no worker serves it.`, "workers"]);
+    if (queue.paused && waiting) problems.push([1, `Queue ${queue.queue} is paused with ${many(waiting, "task")} waiting.`, "queues"]);
+    else if (waiting && !queue.workers) problems.push([3, `Queue ${queue.queue}: ${many(waiting, "task")} waiting, and no worker serves it.`, "workers"]);
     else if (queue.latency_seconds > 60) problems.push([2, `Queue ${queue.queue}: the oldest task has waited ${seconds(queue.latency_seconds)}.`, "queues"]);
-    if (queue.unroutable) problems.push([1, `${count(queue.unroutable)} tasks on ${queue.queue} name a handler that no worker has.`, `tasks?q=state%3Apending+queue%3A${queue.queue}`]);
+    if (queue.unroutable) problems.push([1, `${many(queue.unroutable, "task")} on ${queue.queue} for a handler that no worker has.`, `tasks?q=state%3Apending+queue%3A${queue.queue}`]);
   }
   if (!alive.length) problems.push([3, "No worker is running.", "workers"]);
   for (const worker of alive) if (worker.lag_seconds > 1) problems.push([2, `Worker ${worker.worker}: a handler blocks its event loop for ${seconds(worker.lag_seconds)}.`, "workers"]);
@@ -34,7 +34,7 @@ export function overview({ app }) {
     title: "Overview", queues: [], workers: [], groups: [], recent: [], live: [], window: "5m", minutes: null,
 
     async load() {
-      const [queues, workers, failures, recent] = await Promise.all([api.get("queues"), api.get("workers"), api.get("failures"), api.get(`tasks?limit=${ACTIVITY}&state=running,succeeded,dead,retrying,cancelled,expired`)]);
+      const [queues, workers, failures, recent] = await Promise.all([api.get("queues"), api.get("workers"), api.get("failures"), latest()]);
       Object.assign(view, { queues: queues.items, workers: workers.items, groups: failures.items, recent: recent.items });
       for (const queue of view.queues) app.queues.set(queue.queue, queue);
       await view.loadMinutes();
@@ -47,21 +47,16 @@ export function overview({ app }) {
     },
 
     hears(name, data) {
-      if (name === "queue") { const at = view.queues.findIndex((queue) => queue.queue === data.queue); if (at >= 0) view.queues[at] = data; else view.queues.push(data); return true; }
+      if (name === "queue") return api.upsert(view.queues, "queue", data);
       if (name === "stats") { view.live.push({ at: Date.now(), ...data.per_second }); if (view.live.length > POINTS) view.live.shift(); view.drawChart(); return true; }
-      if (name === "worker") { const at = view.workers.findIndex((worker) => worker.worker === data.worker); if (at >= 0) view.workers[at] = data; else view.workers.push(data); return true; }
+      if (name === "worker") return api.upsert(view.workers, "worker", data);
       if (name === "task" || name === "busy") view.reload();
       return false;
     },
 
     reload() {
-      view.timer ??= setTimeout(async () => {
-        view.timer = null;
-        try { [view.recent, view.groups] = [(await api.get(`tasks?limit=${ACTIVITY}&state=running,succeeded,dead,retrying,cancelled,expired`)).items, (await api.get("failures")).items]; } catch { return; }
-        app.redraw();
-      }, 2000);
+      app.later(view, 2000, async () => { [view.recent, view.groups] = [(await latest()).items, (await api.get("failures")).items]; });
     },
-    leave() { clearTimeout(view.timer); },
 
     drawChart() {
       if (view.window === "5m") {
@@ -76,21 +71,21 @@ export function overview({ app }) {
     },
 
     render() {
-      if (view.failed) return h("p", { class: "error-note" }, view.failed.message);
       const sum = (state) => view.queues.reduce((total, queue) => total + queue.counts[state], 0);
       const states = ["scheduled", "pending", "running", "retrying", "succeeded", "dead", "cancelled", "expired"];
       if (!states.some(sum)) return firstRun();
-      return [health(), tiles(sum), throughput(), h("div", { class: "columns" }, queuesPanel(), errorsPanel()), activity()];
+      return [health(), tiles(sum), throughput(), div("columns", queuesPanel(), errorsPanel()), activity()];
     },
 
     acts: {
-      async window(element) { view.window = element.dataset.window; await view.loadMinutes(); app.redraw(); },
+      async window(element) { view.window = element.dataset.value; await view.loadMinutes(); app.redraw(); },
       async "retry-failing"(element) { await operate(app, "retry", { state: "failing" }, Number(element.dataset.number)); },
       async "send-first"() { await api.post("tasks", { payload: "my_first_task" }); notify("Sent."); setTimeout(() => app.refresh(), 400); },
-      async retry(element) { const group = view.groups.find((one) => one.fingerprint === element.dataset.print); await operate(app, "retry", { fingerprint: group.fingerprint }, group.tasks); },
-      async "stop-operation"(element) { await api.post(`operations/${element.dataset.id}/stop`); },
+      async retry(element) { const group = view.groups.find((one) => one.fingerprint === element.dataset.print); await operate(app, "retry", { fingerprint: group.fingerprint, state: "failing" }, group.tasks); },
     },
   };
+
+  const latest = () => api.get(`tasks?limit=${ACTIVITY}&state=running,succeeded,dead,retrying,cancelled,expired`);
 
   // Before this page was open only minutes are known: their mean.
   function perSecond(key, time) {
@@ -103,12 +98,12 @@ export function overview({ app }) {
     const problems = verdict(view.queues, view.workers), worst = problems[0];
     if (!worst) {
       const alive = view.workers.filter((worker) => worker.state !== "lost"), slots = alive.reduce((sum, one) => sum + one.slots, 0), busy = view.queues.reduce((sum, one) => sum + one.counts.running, 0);
-      return h("p", { class: "health" }, icon("succeeded"), `All queues are healthy. ${count(alive.length)} ${alive.length === 1 ? "worker" : "workers"}, ${slots ? Math.round((100 * busy) / slots) : 0} % busy.`);
+      return p("health", icon("succeeded"), `All queues are healthy. ${many(alive.length, "worker")}, ${slots ? Math.round((100 * busy) / slots) : 0} % busy.`);
     }
-    return h("p", { class: `health ${worst[0] > 1 ? "bad-state" : "warn-state"}` }, icon("failures"), h("span", { class: "grow" }, h("a", { href: worst[2], "data-go": true }, worst[1])), problems.length > 1 ? h("span", { class: "muted" }, `and ${problems.length - 1} more`) : null);
+    return p(`health ${worst[0] > 1 ? "bad-state" : "warn-state"}`, icon("failures"), span("grow", h("a", { href: worst[2] }, worst[1])), problems.length > 1 ? span("muted", `and ${problems.length - 1} more`) : null);
   };
 
-  const tile = (label, href, value, note, values, colour, more) => h("div", { class: "tile" }, h("span", { class: "label" }, h("a", { href, "data-go": true }, label)), h("span", { class: `value ${colour === "failed" && value !== "0" ? "bad" : ""}` }, value), more ?? spark(values, colour), h("span", { class: "note" }, note));
+  const tile = (label, href, value, note, values, colour, more) => div("tile", span("label", h("a", { href }, label)), span(`value ${colour === "failed" && value !== "0" ? "bad" : ""}`, value), more ?? spark(values, colour), span("note", note));
 
   const tiles = (sum) => {
     const minutes = (name) => view.minutes?.lines.find((one) => one.series === name)?.values.slice(-60) ?? [0];
@@ -116,22 +111,22 @@ export function overview({ app }) {
     return h("div", { class: "tiles" },
       tile("Waiting", "tasks?q=state%3Apending", short(sum("pending")), `${count(sum("scheduled"))} scheduled`, minutes("submitted"), "pending"),
       tile("Running", "tasks?q=state%3Arunning", short(sum("running")), `of ${count(slots)} slots`, view.live.slice(-60).map((one) => one.running ?? 0).concat(sum("running")), "running"),
-      tile("Oldest waiting", "queues", seconds(oldest), "until a worker takes it", view.live.slice(-60).map((one) => one.oldest ?? 0).concat(oldest), "accent"),
+      tile("Oldest waiting", "queues", oldest ? seconds(oldest) : "–", "until a worker takes it", view.live.slice(-60).map((one) => one.oldest ?? 0).concat(oldest), "accent"),
       tile("Failing", "failures", short(failing), `${count(sum("dead"))} dead, ${count(sum("retrying"))} retrying`, minutes("dead"), "failed", failing ? button("retry-failing", `Retry all ${count(failing)}`, { "data-number": failing, disabled: !app.may("operate") }) : null),
       tile("Done a minute", "tasks?q=state%3Asucceeded", short(perMinute), "over the last minute", minutes("succeeded"), "succeeded"));
   };
 
-  const throughput = () => h("section", { class: "panel" }, h("header", {}, h("h2", {}, "Tasks ended a second"), legend(SERIES), h("div", { class: "segments" }, WINDOWS.map(([key, label]) => button("window", label, { "data-window": key, "aria-pressed": String(view.window === key) })))), h("div", { class: "body" }, chart.element));
+  const throughput = () => section("panel", h("header", {}, h("h2", {}, "Tasks ended a second"), legend(SERIES), choices("window", WINDOWS, view.window)), div("body", chart.element));
 
-  const queuesPanel = () => h("section", { class: "panel" }, h("header", {}, h("h2", {}, "Queues"), h("a", { href: "queues", "data-go": true }, "All")), queueTable([...view.queues].sort((one, other) => other.latency_seconds - one.latency_seconds || other.counts.pending - one.counts.pending).slice(0, 8), app, { brief: true }));
+  const queuesPanel = () => section("panel", h("header", {}, h("h2", {}, "Queues"), h("a", { href: "queues" }, "All")), queueTable([...view.queues].sort((one, other) => other.latency_seconds - one.latency_seconds || other.counts.pending - one.counts.pending).slice(0, 8), app, { brief: true }));
 
-  const errorsPanel = () => h("section", { class: "panel" }, h("header", {}, h("h2", {}, "Top errors"), h("a", { href: "failures", "data-go": true }, "All")), view.groups.length ? h("table", { class: "stack" }, h("tbody", {}, view.groups.slice(0, 5).map((group) => h("tr", { "data-key": group.fingerprint }, h("td", { class: "cut" }, h("a", { class: "bad strong", href: `tasks?q=fingerprint%3A${group.fingerprint}`, "data-go": true }, group.type), " ", h("span", { class: "mono muted" }, firstLine(group.message))), h("td", { class: "nowrap muted" }, group.task ?? ""), h("td", { class: "num strong" }, count(group.tasks)), h("td", {}, h("div", { class: "acts" }, button("retry", "Retry", { "data-print": group.fingerprint, disabled: !app.may("operate") }))))))) : h("div", { class: "empty" }, badge("succeeded", "Nothing fails")));
+  const errorsPanel = () => section("panel", h("header", {}, h("h2", {}, "Top errors"), h("a", { href: "failures" }, "All")), view.groups.length ? h("table", { class: "stack" }, h("tbody", {}, view.groups.slice(0, 5).map((group) => h("tr", { "data-key": group.fingerprint }, td("cut", h("a", { class: "bad strong", href: `tasks?q=fingerprint%3A${group.fingerprint}` }, group.type), " ", span("mono muted", firstLine(group.message))), td("nowrap muted", group.task ?? ""), td("num strong", count(group.tasks)), td("", div("acts", button("retry", "Retry", { "data-print": group.fingerprint, disabled: !app.may("operate") }))))))) : div("empty", badge("succeeded", "Nothing fails")));
 
-  const activity = () => h("section", { class: "panel" }, h("header", {}, h("h2", {}, "Latest tasks"), h("a", { href: "tasks", "data-go": true }, "All")), h("div", { class: "scroll" }, h("table", { class: "stack" }, h("tbody", {}, view.recent.map((task) => h("tr", { "data-key": task.task_id }, h("td", {}, badge(task.state)), h("td", { class: "nowrap" }, taskLink(task, taskName(task))), h("td", {}, h("span", { class: "chip" }, task.queue)), h("td", { class: "cut mono muted" }, task.error ? h("span", { class: "bad" }, `${task.error.type}: ${firstLine(task.error.message)}`) : task.payload_preview), h("td", { class: "num nowrap" }, task.run_seconds === null ? "" : seconds(task.run_seconds)), h("td", { class: "num nowrap muted" }, moment(task.finished_at ?? task.started_at ?? task.created_at))))))));
+  const activity = () => section("panel", h("header", {}, h("h2", {}, "Latest tasks"), h("a", { href: "tasks" }, "All")), div("scroll", h("table", { class: "stack" }, h("tbody", {}, view.recent.map((task) => h("tr", { "data-key": task.task_id }, td("", badge(task.state)), td("nowrap", taskLink(task, taskName(task))), td("", span("chip", task.queue)), td("cut mono muted", task.error ? span("bad", `${task.error.type}: ${firstLine(task.error.message)}`) : task.payload_preview), td("num nowrap", task.run_seconds === null ? "" : seconds(task.run_seconds)), td("num nowrap muted", moment(task.finished_at ?? task.started_at ?? task.created_at))))))));
 
   const firstRun = () => {
     const line = `curl -X POST ${apiUrl("tasks")} -H "Content-Type: application/json" -d '{"payload": "my_first_task"}'`;
-    return [health(), h("section", { class: "panel empty" }, h("h2", {}, "No task has been submitted yet"), h("p", {}, "From a shell, or from any language that can POST:"), h("pre", { class: "block" }, line), h("div", { class: "row" }, button("copy", [icon("copy"), "Copy"], { "data-text": line }), button("send-first", "Send it for me", { class: "primary", disabled: !app.may("submit") })), h("p", { class: "small" }, "It appears here the moment it arrives."))];
+    return [health(), section("panel empty", h("h2", {}, "No task has been submitted yet"), p("", "From a shell, or from any language that can POST:"), h("pre", { class: "block" }, line), div("row", button("copy", [icon("copy"), "Copy"], { "data-text": line }), button("send-first", "Send it for me", { class: "primary", disabled: !app.may("submit") })), p("small", "It appears here the moment it arrives."))];
   };
 
   return view;

@@ -3,23 +3,23 @@
 import * as api from "../api.js";
 import { spark } from "../chart.js";
 import { ask, confirmed, notify } from "../dialogs.js";
-import { button, h } from "../dom.js";
-import { badge, count, seconds } from "../format.js";
+import { button, div, h, section, span, td, th } from "../dom.js";
+import { badge, count, many, seconds } from "../format.js";
 
-const link = (queue, state, number) => (number ? h("a", { href: `tasks?q=${encodeURIComponent(`queue:${queue} state:${state}`)}`, "data-go": true }, count(number)) : h("span", { class: "faint" }, "0"));
+const link = (queue, state, number) => (number ? h("a", { href: `tasks?q=${encodeURIComponent(`queue:${queue} state:${state}`)}` }, count(number)) : span("faint", "0"));
 
 export function queueTable(queues, app, { brief = false, lines = new Map() } = {}) {
-  const head = brief ? ["Queue", "Oldest", "Pending", "Running", "Failing", "a second"] : ["Queue", "Oldest waiting", "Pending", "Running", "Scheduled", "Retrying", "Dead", "Done, last hour", "a second", "Workers", ""];
+  const head = brief ? ["Queue", "Oldest", "Pending", "Running", "Failing", "Per second"] : ["Queue", "Oldest waiting", "Pending", "Running", "Scheduled", "Retrying", "Dead", "Done, last hour", "Per second", "Workers", ""];
   const row = (queue) => {
     const { counts } = queue, late = queue.latency_seconds > 60;
-    const name = h("td", { class: "nowrap" }, h("a", { class: "strong", href: `tasks?q=queue%3A${queue.queue}`, "data-go": true }, queue.queue), " ", queue.paused ? h("span", { title: queue.paused_reason ?? "" }, badge("paused", queue.paused_reason ? `paused: ${queue.paused_reason}` : "paused")) : null, queue.max_length !== null ? h("span", { class: "chip" }, `≤ ${count(queue.max_length)}`) : null);
-    const oldest = h("td", { class: `num nowrap ${late ? "bad strong" : ""}` }, counts.pending ? seconds(queue.latency_seconds) : "–"), rate = h("td", { class: "num nowrap" }, queue.rate_1m ? (queue.rate_1m < 0.05 ? "< 0.1" : queue.rate_1m.toFixed(queue.rate_1m < 10 ? 1 : 0)) : h("span", { class: "faint" }, "0"));
-    const cell = (state) => h("td", { class: "num" }, link(queue.queue, state, counts[state]));
-    if (brief) return h("tr", { "data-key": queue.queue, class: queue.paused && "paused" }, name, oldest, cell("pending"), cell("running"), h("td", { class: "num" }, link(queue.queue, "failing", counts.dead + counts.retrying)), rate);
-    return h("tr", { "data-key": queue.queue, class: queue.paused && "paused" }, name, oldest, cell("pending"), cell("running"), cell("scheduled"), cell("retrying"), cell("dead"), h("td", {}, spark(lines.get(queue.queue) ?? [0], "succeeded")), rate, h("td", { class: `num ${queue.workers ? "" : "bad"}` }, count(queue.workers)),
-      h("td", {}, h("div", { class: "acts" }, queue.paused ? button("resume", "Resume", { disabled: !app.may("operate") }) : button("pause", "Pause", { disabled: !app.may("operate") }), button("limit", "Limit …", { class: "quiet", disabled: !app.may("admin") }), button("purge", "Purge …", { class: "quiet danger", disabled: !app.may("admin") || !counts.pending }))));
+    const name = td("nowrap", h("a", { class: "strong", href: `tasks?q=queue%3A${queue.queue}` }, queue.queue), " ", queue.paused ? h("span", { title: queue.paused_reason ?? "" }, badge("paused", queue.paused_reason ? `paused: ${queue.paused_reason}` : "paused")) : null, queue.max_length !== null ? span("chip", `≤ ${count(queue.max_length)}`) : null);
+    const oldest = h("td", { class: `num nowrap ${late ? "bad strong" : ""}`, "data-label": "oldest" }, counts.pending ? seconds(queue.latency_seconds) : "–"), rate = h("td", { class: "num nowrap", "data-label": "per second" }, queue.rate_1m ? (queue.rate_1m < 0.05 ? "< 0.1" : queue.rate_1m.toFixed(queue.rate_1m < 10 ? 1 : 0)) : span("faint", "0"));
+    const cell = (state) => h("td", { class: "num", "data-label": state }, link(queue.queue, state, counts[state]));
+    if (brief) return h("tr", { "data-key": queue.queue, class: queue.paused && "paused" }, name, oldest, cell("pending"), cell("running"), h("td", { class: "num", "data-label": "failing" }, link(queue.queue, "failing", counts.dead + counts.retrying)), rate);
+    return h("tr", { "data-key": queue.queue, class: queue.paused && "paused" }, name, oldest, cell("pending"), cell("running"), cell("scheduled"), cell("retrying"), cell("dead"), td("", spark(lines.get(queue.queue) ?? [0], "succeeded")), rate, h("td", { class: `num ${queue.workers ? "" : "bad"}`, "data-label": "workers" }, count(queue.workers)),
+      td("", div("acts stay", queue.paused ? button("resume", "Resume", { disabled: !app.may("operate") }) : button("pause", "Pause", { disabled: !app.may("operate") }), button("limit", "Limit …", { class: "quiet", disabled: !app.may("admin") }), button("purge", "Purge …", { class: "quiet danger", disabled: !app.may("admin") || !counts.pending }))));
   };
-  return h("div", { class: "scroll" }, h("table", { class: "stack" }, h("thead", {}, h("tr", {}, head.map((label, at) => h("th", { class: at && label && label !== "Done, last hour" && "num" }, label || h("span", {}))))), h("tbody", {}, queues.map(row))));
+  return div("scroll", h("table", { class: "stack" }, h("thead", {}, h("tr", {}, head.map((label, at) => (label ? h("th", { class: at && label !== "Done, last hour" && "num" }, label) : th())))), h("tbody", {}, queues.map(row))));
 }
 
 export function queues({ app }) {
@@ -33,16 +33,12 @@ export function queues({ app }) {
     },
 
     hears(name, data) {
-      if (name !== "queue" || !view.items) return false;
-      const at = view.items.findIndex((queue) => queue.queue === data.queue);
-      if (at >= 0) view.items[at] = data; else view.items.push(data);
-      return true;
+      return name === "queue" && view.items ? api.upsert(view.items, "queue", data) : false;
     },
 
     render() {
-      if (view.failed) return h("p", { class: "error-note" }, view.failed.message);
       const paused = view.items.some((queue) => queue.paused);
-      return h("section", { class: "panel" }, h("header", {}, h("h2", {}, `${count(view.items.length)} ${view.items.length === 1 ? "queue" : "queues"}`), button("pause-all", "Pause all", { disabled: !app.may("operate") }), paused ? button("resume-all", "Resume all", { disabled: !app.may("operate") }) : null), view.items.length ? queueTable(view.items, app, { lines: view.lines }) : h("div", { class: "empty" }, "A queue exists once a task was submitted to it."));
+      return section("panel", h("header", {}, h("h2", {}, many(view.items.length, "queue")), button("pause-all", "Pause all", { disabled: !app.may("operate") }), paused ? button("resume-all", "Resume all", { disabled: !app.may("operate") }) : null), view.items.length ? queueTable(view.items, app, { lines: view.lines }) : div("empty", "A queue exists once a task was submitted to it."));
     },
 
     acts: {
@@ -53,12 +49,13 @@ export function queues({ app }) {
       async limit(element) {
         const queue = view.items.find((one) => one.queue === name(element)), text = await ask(`Limit ${queue.queue}`, "Tasks that may wait; empty for no limit", String(queue.max_length ?? ""));
         if (text === null) return;
+        if (!/^\s*\d*\s*$/.test(text)) throw new Error(`“${text}” is not a number; the limit stays as it is.`);
         await api.patch(`queues/${queue.queue}`, { max_length: text.trim() ? Number(text) : null });
         await app.refresh();
       },
       async purge(element) {
         const queue = view.items.find((one) => one.queue === name(element));
-        if (!(await confirmed({ verb: "Delete", number: queue.counts.pending, what: "pending tasks", destroys: true }))) return;
+        if (!(await confirmed({ verb: "Delete", number: queue.counts.pending, what: "pending task", destroys: true }))) return;
         await api.remove(`queues/${queue.queue}/tasks?state=pending`);
         notify("Purging in the background.");
         setTimeout(() => app.refresh(), 1500);

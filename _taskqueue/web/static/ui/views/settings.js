@@ -1,7 +1,7 @@
 // Settings: what this browser prefers, what the process is set to, who did what.
 
 import * as api from "../api.js";
-import { button, h } from "../dom.js";
+import { button, div, h, p, section, span, td } from "../dom.js";
 import { moment } from "../format.js";
 import { prefs, setPref } from "../prefs.js";
 
@@ -18,12 +18,12 @@ export function settings({ app }) {
 
     render() {
       return [
-        h("section", { class: "panel" }, h("header", {}, h("h2", {}, "This browser")), h("div", { class: "body form" },
-          CHOICES.map(([name, label, values]) => h("div", { class: "field" }, h("span", {}, label), h("div", { class: "segments" }, values.map((value) => button("choose", value, { "data-name": name, "data-value": value, "aria-pressed": String(prefs[name] === value) }))))),
-          h("label", { class: "row" }, h("input", { type: "checkbox", "data-act": "keys", "data-on": "change", checked: prefs.keys }), "Single-key shortcuts"))),
-        h("section", { class: "panel" }, h("header", {}, h("h2", {}, "You"), app.session.open ? null : button("sign-out", "Sign out")), h("div", { class: "body" }, app.session.open ? "Nobody needs a token here." : `Signed in as ${app.session.name}: ${app.session.scopes.join(", ") || "nothing allowed"}.`, view.version ? h("p", { class: "muted" }, `taskqueue ${view.version.version}, Python ${view.version.python}, ${view.version.roles.join(" + ")}`) : null)),
-        view.audit ? h("section", { class: "panel" }, h("header", {}, h("h2", {}, "Who did what")), view.audit.length ? h("div", { class: "scroll" }, h("table", { class: "stack" }, h("tbody", {}, view.audit.map((one) => h("tr", {}, h("td", { class: "nowrap muted" }, moment(one.at)), h("td", { class: "nowrap strong" }, one.caller), h("td", { class: "cut mono" }, `${one.method} ${one.path}`), h("td", { class: "num" }, one.status), h("td", { class: "muted nowrap" }, one.address)))))) : h("div", { class: "empty" }, "Nothing was changed yet.")) : null,
-        view.config ? h("section", { class: "panel" }, h("header", {}, h("h2", {}, "This process")), h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "Setting"), h("th", {}, "Value"), h("th", {}, "From"))), h("tbody", {}, view.config.map((one) => h("tr", { "data-key": one.name }, h("td", { class: "mono nowrap" }, `--${one.name}`), h("td", { class: "mono wrap" }, typeof one.value === "object" ? JSON.stringify(one.value) : String(one.value)), h("td", { class: "muted nowrap" }, one.source))))))) : null,
+        section("panel", h("header", {}, h("h2", {}, "This browser")), h("div", { class: "body form" },
+          CHOICES.map(([name, label, values]) => div("field", span("", label), div("segments", values.map((value) => button("choose", value === "utc" ? "UTC" : value[0].toUpperCase() + value.slice(1), { "data-name": name, "data-value": value, "aria-pressed": String(prefs[name] === value) }))))),
+          h("label", { class: "check" }, h("input", { type: "checkbox", "data-act": "keys", "data-on": "change", checked: prefs.keys }), "Single-key shortcuts"))),
+        section("panel", h("header", {}, h("h2", {}, "You"), app.session.open ? null : button("sign-out", "Sign out")), div("body", app.session.open ? "Nobody needs a token here." : `Signed in as ${app.session.name}: ${app.session.scopes.join(", ") || "nothing allowed"}.`, view.version ? p("muted", `taskqueue ${view.version.version}, Python ${view.version.python}, ${view.version.roles.join(" + ")}`) : null)),
+        view.audit ? section("panel", h("header", {}, h("h2", {}, "Who did what")), view.audit.length ? div("scroll", h("table", { class: "stack" }, h("tbody", {}, view.audit.map((one) => h("tr", {}, td("nowrap muted", moment(one.at)), td("nowrap strong", one.caller), td("cut mono", `${one.method} ${one.path}`), td("num", one.status), td("muted nowrap", one.address)))))) : div("empty", "Nothing was changed yet.")) : null,
+        view.config ? section("panel", h("header", {}, h("h2", {}, "This process")), div("scroll", h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "Setting"), h("th", {}, "Value"), h("th", {}, "From"))), h("tbody", {}, view.config.map((one) => h("tr", { "data-key": one.name }, td("mono nowrap", `--${one.name}`), td("mono wrap", typeof one.value === "object" ? JSON.stringify(one.value) : String(one.value)), td("muted nowrap", one.source))))))) : null,
       ];
     },
 

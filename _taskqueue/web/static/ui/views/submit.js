@@ -1,7 +1,7 @@
 // Submit: a form made from what the handler takes, and the same as a line for the shell, Python and JavaScript.
 
 import * as api from "../api.js";
-import { button, h, icon } from "../dom.js";
+import { button, choices, div, h, icon, p, section, span, td } from "../dom.js";
 import { badge, seconds, taskLink } from "../format.js";
 
 const OPTIONS = [["queue", "Queue"], ["priority", "Priority, 0 to 9"], ["delay", "Delay, such as 30s"], ["timeout", "Timeout"], ["max_attempts", "Attempts"], ["expires_in", "Expires in"], ["tags", "Tags, with commas"], ["batch_id", "Batch"]];
@@ -24,15 +24,15 @@ export function submit({ app, query }) {
       return false;
     },
 
-    render: () => [h("div", { class: "columns" }, form(), code()), view.sent.length ? sent() : null],
+    render: () => [div("columns", form(), code()), view.sent.length ? sent() : null],
 
     acts: {
-      task(element) { Object.assign(view, { task: element.value, fields: {}, mode: properties().length ? "form" : "text" }); app.redraw(); },
-      mode(element) { if (element.dataset.mode === "text") view.text = JSON.stringify(payload(), null, 2) ?? view.text; view.mode = element.dataset.mode; app.redraw(); },
+      task(element) { Object.assign(view, { task: element.value, fields: {} }); view.mode = properties().length ? "form" : "text"; app.redraw(); },
+      mode(element) { if (element.dataset.value === "text") view.text = JSON.stringify(payload(), null, 2) ?? view.text; view.mode = element.dataset.value; app.redraw(); },
       field(element) { view.fields[element.name] = element.type === "checkbox" ? element.checked : element.value; app.redraw(); },
       text(element) { view.text = element.value; app.redraw(); },
       option(element) { view.options[element.name] = element.value; app.redraw(); },
-      language(element) { view.language = element.dataset.language; app.redraw(); },
+      language(element) { view.language = element.dataset.value; app.redraw(); },
       async send() {
         view.note = "";
         try {
@@ -79,20 +79,20 @@ export function submit({ app, query }) {
 
   function form() {
     const fields = properties(), text = view.mode === "text" || !fields.length;
-    return h("section", { class: "panel" }, h("header", {}, h("h2", {}, "New task"), fields.length ? h("div", { class: "segments" }, ["form", "text"].map((mode) => button("mode", mode === "form" ? "Form" : "JSON or text", { "data-mode": mode, "aria-pressed": String(view.mode === mode) }))) : null),
+    return section("panel", h("header", {}, h("h2", {}, "New task"), fields.length ? choices("mode", [["form", "Form"], ["text", "JSON or text"]], view.mode) : null),
       h("form", { class: "body form", "data-act": "send", "data-on": "submit" },
-        h("label", {}, h("span", {}, "Task"), view.handlers.length ? h("select", { "data-act": "task", "data-on": "change" }, view.handlers.map((one) => h("option", { value: one.task, selected: one.task === view.task }, one.task))) : h("input", { value: view.task, "data-act": "task", "data-on": "change", placeholder: "no worker has told its tasks yet" })),
-        handler()?.doc ? h("p", { class: "muted" }, handler().doc) : null,
-        text ? h("label", {}, h("span", {}, "Payload: JSON, or any text"), h("textarea", { rows: 8, "data-act": "text", "data-on": "input", "data-keep": `text-${view.mode}-${view.task}` }, view.text)) : fields.map(({ name, schema, required }) => h("label", { "data-key": name }, h("span", {}, name + (required ? " *" : ""), schema.type ? ` · ${schema.type}` : "", schema.description ? ` · ${schema.description}` : ""), control(name, schema))),
-        h("details", {}, h("summary", {}, "Options"), h("div", { class: "pair" }, OPTIONS.map(([name, label]) => h("label", {}, h("span", {}, label), h("input", { name, value: view.options[name] ?? "", "data-act": "option", "data-on": "input", autocomplete: "off" }))))),
+        h("label", {}, span("", "Task"), view.handlers.length ? h("select", { "data-act": "task", "data-on": "change" }, view.handlers.map((one) => h("option", { value: one.task, selected: one.task === view.task }, one.task))) : h("input", { value: view.task, "data-act": "task", "data-on": "change", placeholder: "no worker has told its tasks yet" })),
+        handler()?.doc ? p("muted", handler().doc) : null,
+        text ? h("label", {}, span("", "Payload: JSON, or any text"), h("textarea", { rows: 8, "data-act": "text", "data-on": "input", "data-keep": `text-${view.mode}-${view.task}` }, view.text)) : fields.map(({ name, schema, required }) => h("label", { "data-key": name }, span("", name + (required ? " *" : ""), schema.type ? ` · ${schema.type}` : "", schema.description ? ` · ${schema.description}` : ""), control(name, schema))),
+        h("details", {}, h("summary", {}, "Options"), div("pair", OPTIONS.map(([name, label]) => h("label", {}, span("", label), h("input", { name, value: view.options[name] ?? "", "data-act": "option", "data-on": "input", autocomplete: "off" }))))),
         view.note ? h("p", { class: "error-note", role: "alert" }, view.note) : null,
-        h("div", { class: "row" }, h("button", { class: "primary", disabled: !app.may("submit") }, "Submit"))));
+        div("row", h("button", { class: "primary", disabled: !app.may("submit") }, "Submit"))));
   }
 
   function control(name, schema) {
     const more = { name, "data-act": "field", "data-on": "input", autocomplete: "off" };
     if (schema.enum) return h("select", { ...more, "data-on": "change" }, h("option", { value: "" }), schema.enum.map((one) => h("option", { value: one }, String(one))));
-    if (schema.type === "boolean") return h("span", {}, h("input", { ...more, type: "checkbox", "data-on": "change" }));
+    if (schema.type === "boolean") return span("", h("input", { ...more, type: "checkbox", "data-on": "change" }));
     if (schema.type === "integer" || schema.type === "number") return h("input", { ...more, type: "number", step: schema.type === "integer" ? "1" : "any", min: schema.minimum, max: schema.maximum, placeholder: schema.default });
     if (schema.type === "string") return h("input", { ...more, placeholder: schema.default });
     return h("textarea", { ...more, rows: 3, placeholder: "JSON" });
@@ -101,10 +101,10 @@ export function submit({ app, query }) {
   function code() {
     const text = JSON.stringify(body()), url = api.apiUrl("tasks");
     const lines = { curl: `curl -X POST ${url} \\\n  -H "Content-Type: application/json" \\\n  -d '${text.replaceAll("'", "'\\''")}'`, Python: `import json, urllib.request\n\nbody = json.loads(${JSON.stringify(text)})\nrequest = urllib.request.Request("${url}", json.dumps(body).encode())\nprint(urllib.request.urlopen(request).read().decode())`, JavaScript: `const answer = await fetch("${url}", {\n  method: "POST",\n  body: JSON.stringify(${JSON.stringify(body(), null, 2).replaceAll("\n", "\n  ")}),\n});\nconsole.log((await answer.json()).task_id);` };
-    return h("section", { class: "panel" }, h("header", {}, h("h2", {}, "The same from elsewhere"), h("div", { class: "segments" }, Object.keys(lines).map((name) => button("language", name, { "data-language": name, "aria-pressed": String(view.language === name) }))), button("copy", icon("copy"), { class: "quiet", "data-text": lines[view.language], "aria-label": "Copy" })), h("div", { class: "body" }, h("pre", { class: "block" }, lines[view.language])));
+    return section("panel", h("header", {}, h("h2", {}, "From elsewhere"), choices("language", Object.keys(lines).map((name) => [name, name]), view.language), button("copy", icon("copy"), { class: "quiet", "data-text": lines[view.language], "aria-label": "Copy" })), div("body", h("pre", { class: "block" }, lines[view.language])));
   }
 
-  const sent = () => h("section", { class: "panel" }, h("header", {}, h("h2", {}, "Sent from here")), h("table", { class: "stack" }, h("tbody", {}, view.sent.map((one) => h("tr", { "data-key": one.task_id }, h("td", {}, badge(one.state)), h("td", { class: "nowrap" }, taskLink(one, one.task ?? "(default)")), h("td", { class: "cut mono" }, one.error ? h("span", { class: "bad" }, `${one.error.type}: ${one.error.message}`) : one.result === null || one.result === undefined ? "" : JSON.stringify(one.result)), h("td", { class: "num nowrap" }, one.run_seconds === null ? "" : seconds(one.run_seconds)))))));
+  const sent = () => section("panel", h("header", {}, h("h2", {}, "Sent from here")), h("table", { class: "stack" }, h("tbody", {}, view.sent.map((one) => h("tr", { "data-key": one.task_id }, td("", badge(one.state)), td("nowrap", taskLink(one, one.task ?? "(default)")), td("cut mono", one.error ? span("bad", `${one.error.type}: ${one.error.message}`) : one.result === null || one.result === undefined ? "" : JSON.stringify(one.result)), td("num nowrap", one.run_seconds === null ? "" : seconds(one.run_seconds)))))));
 
   return view;
 }

@@ -2,7 +2,7 @@
 
 import * as api from "../api.js";
 import { confirmed, notify } from "../dialogs.js";
-import { button, copyText, h, icon } from "../dom.js";
+import { button, copyText, div, h, icon, p, section, span, td, th } from "../dom.js";
 import { badge, count, firstLine, moment, seconds, short, since, tail, taskName } from "../format.js";
 import { operate } from "./failures.js";
 
@@ -14,7 +14,7 @@ const VERBS = { retry: "Retry", run: "Run now", cancel: "Cancel", delete: "Delet
 export function tasks({ app, query }) {
   const view = {
     title: "Tasks", q: query.get("q") ?? "", order: query.get("order") ?? "desc", items: null, cursor: null, scanned: 0, complete: true,
-    ticked: new Set(), everything: false, fresh: 0, at: -1, gone: new Set(), suggestions: [], picked: -1, handlers: [],
+    ticked: new Set(), everything: false, fresh: 0, at: -1, gone: new Set(), suggestions: [], picked: -1, handlers: [], showsFailure: true,
 
     async load() {
       const page = await api.get(`tasks?${api.query({ q: view.q, order: view.order, limit: 50 })}`);
@@ -47,14 +47,13 @@ export function tasks({ app, query }) {
     // New rows come by themselves only while nobody points at the table, ticks, or has gone beyond the first page.
     settle() {
       const busy = view.ticked.size || app.drawer || document.querySelector("#main table:hover") || view.items?.length > 50 || scrollY > 80 || document.activeElement?.type === "search";
-      if (!busy) view.timer ??= setTimeout(async () => { view.timer = null; await view.load().catch(() => {}); app.redraw(); }, 1000);
+      if (!busy) app.later(view);
       return true;
     },
-    leave() { clearTimeout(view.timer); clearTimeout(view.stale); },
 
     render() {
-      return [h("div", { class: "row" }, searchBox(), button("order", view.order === "desc" ? "Newest first" : "Oldest first", { title: "Order, by the time each state counts" })), segments(), view.failed ? h("p", { class: "error-note", role: "alert" }, view.failed.message) : null,
-        view.fresh ? button("fresh", `${count(view.fresh)} new`, { class: "pill" }) : null, view.items === null ? null : view.items.length ? table() : empty(), footer(), bulk()];
+      return [div("row", searchBox(), button("order", view.order === "desc" ? "Newest first" : "Oldest first", { title: "Order, by the time each state counts" })), segments(), view.failed ? h("p", { class: "error-note", role: "alert" }, view.failed.message) : null,
+        view.fresh ? button("fresh", `${count(view.fresh)} new`, { class: "pill", "data-key": "fresh" }) : null, view.items === null ? null : view.items.length ? table() : empty(), footer()];
     },
 
     acts: {
@@ -64,14 +63,13 @@ export function tasks({ app, query }) {
       async order() { view.order = view.order === "desc" ? "asc" : "desc"; await apply(view.q); },
       fresh: () => view.load(),
       async more() { const page = await api.get(`tasks?${api.query({ q: view.q, order: view.order, limit: 50, cursor: view.cursor })}`); view.items.push(...page.items); Object.assign(view, { cursor: page.next_cursor, scanned: view.scanned + page.scanned, complete: page.complete }); app.redraw(); },
-      tick(element, event) { tick(element.closest("[data-key]").dataset.key, element.checked, event); },
+      tick(element) { tick(element.closest("[data-key]").dataset.key, element.checked, app.shift); },
       "tick-all"(element) { view.everything = false; if (element.checked) view.items.forEach((task) => view.ticked.add(task.task_id)); else view.ticked.clear(); app.redraw(); },
-      async everything() { const answer = await api.post("operations", { action: "retry", filter: { q: view.q || "", state: STATES.filter((one) => FITS.retry.includes(one)).join(",") }, dry_run: true }).catch(() => null); view.everything = answer ? "all" : false; app.redraw(); },
+      everything() { view.everything = true; app.redraw(); },
       none() { view.ticked.clear(); view.everything = false; app.redraw(); },
       bulk: (element) => runBulk(element.dataset.verb),
       one: (element) => runOne(element.dataset.verb, element.closest("[data-key]").dataset.key),
       peek(element, event) { if (!event.target.closest("a, button, input")) { view.at = view.items.findIndex((task) => task.task_id === element.dataset.key); app.openDrawer(element.dataset.key); app.redraw(); } },
-      async "stop-operation"(element) { await api.post(`operations/${element.dataset.id}/stop`); notify("Stopping; what is done stays done."); },
     },
 
     key(key) {
@@ -135,46 +133,58 @@ export function tasks({ app, query }) {
 
   function segments() {
     const sum = (state) => [...app.queues.values()].reduce((total, queue) => total + queue.counts[state], 0), now = chosen();
-    const item = (state, label, number) => h("a", { href: `tasks?${api.query({ q: withState(state) })}`, "data-go": true, "aria-current": (state ? now.length === 1 && now[0] === state : !now.length) && "true" }, label, number === null ? null : h("b", {}, short(number)));
+    const item = (state, label, number) => h("a", { href: `tasks?${api.query({ q: withState(state) })}`, "aria-current": (state ? now.length === 1 && now[0] === state : !now.length) && "true" }, label, number === null ? null : h("b", {}, short(number)));
     return h("div", { class: "segments", role: "group", "aria-label": "By state" }, item("", "All", null), STATES.map((state) => item(state, state, sum(state))));
   }
 
   function table() {
+    drawn = new Map([...document.querySelectorAll("#main tbody tr")].map((row) => [row.dataset.key, row.dataset.keep]));
     const all = view.items.every((task) => view.ticked.has(task.task_id));
-    return h("section", { class: "panel scroll" }, h("table", { class: "stack" },
-      h("thead", {}, h("tr", {}, h("th", {}, h("input", { type: "checkbox", "aria-label": "Tick all on this page", "data-act": "tick-all", "data-on": "change", checked: all })), ["State", "Task", "Id", "Queue", "Payload or error"].map((label) => h("th", {}, label)), ["Attempt", "Time", "When"].map((label) => h("th", { class: "num" }, label)), h("th", {}, h("span", {})))),
-      h("tbody", {}, view.items.map((task, at) => rowOf(task, at)))));
+    return h("section", { class: "panel", "data-key": "list" }, bulk(), div("scroll", h("table", { class: "stack" },
+      h("thead", {}, h("tr", {}, h("th", {}, h("input", { type: "checkbox", "aria-label": "Tick all on this page", "data-act": "tick-all", "data-on": "change", checked: all })), ["State", "Task", "Id", "Queue", "Payload or error"].map((label) => h("th", {}, label)), ["Attempt", "Time", "When"].map((label) => h("th", { class: "num" }, label)), th())),
+      h("tbody", {}, view.items.map((task, at) => rowOf(task, at))))));
   }
 
+  // Five hundred rows are as cheap as one: a row is made again only when something in it would differ.
+  let drawn = new Map();
+  const ages = new WeakMap();
+  let age = 0;
   function rowOf(task, at) {
-    const fits = (verb) => FITS[verb].includes(task.state);
-    return h("tr", { "data-key": task.task_id, "data-act": "peek", class: [at === view.at && "cursor", view.gone.has(task.task_id) && "gone"].filter(Boolean).join(" ") },
-      h("td", {}, h("input", { type: "checkbox", "aria-label": `Tick ${task.task_id}`, "data-act": "tick", "data-on": "change", checked: view.ticked.has(task.task_id) })),
-      h("td", {}, badge(task.state)), h("td", { class: "nowrap" }, h("a", { href: `tasks/${task.task_id}`, "data-go": true }, taskName(task)), task.unroutable ? h("span", { class: "chip", title: "No worker knows this name" }, "no handler") : null),
-      h("td", { class: "mono muted nowrap", title: task.task_id }, tail(task.task_id)), h("td", {}, h("span", { class: "chip" }, task.queue)),
-      h("td", { class: "cut mono" }, task.error ? h("span", { class: "bad", title: task.error.message }, `${task.error.type}: ${firstLine(task.error.message)}`) : task.progress && task.state === "running" ? [h("progress", { value: task.progress.done, max: task.progress.total ?? 1 }), ` ${task.progress.message ?? ""}`] : h("span", { class: "muted" }, task.payload_preview), task.tags.map((tag) => [" ", h("span", { class: "chip" }, tag)])),
-      h("td", { class: "num nowrap muted" }, task.attempt ? `${task.attempt}${task.max_attempts ? `/${task.max_attempts}` : ""}` : ""),
-      h("td", { class: "num nowrap" }, task.state === "running" && task.started_at ? seconds(Math.max(0, since(task.started_at))) : task.run_seconds === null ? "" : seconds(task.run_seconds)),
-      h("td", { class: "num nowrap muted" }, moment(task.next_run_at ?? task.finished_at ?? task.started_at ?? task.created_at)),
-      h("td", {}, h("div", { class: "acts" }, fits("retry") ? button("one", "Retry", { "data-verb": "retry", disabled: !app.may("operate") }) : null, task.state === "scheduled" ? button("one", "Run now", { "data-verb": "run", disabled: !app.may("operate") }) : null, fits("cancel") ? button("one", "Cancel", { "data-verb": "cancel", class: "quiet", disabled: !app.may("operate") }) : null)));
+    if (!ages.has(task)) ages.set(task, ++age);
+    const when = moment(task.next_run_at ?? task.finished_at ?? task.started_at ?? task.created_at), ran = task.state === "running" && task.started_at ? Math.max(0, since(task.started_at)) : task.run_seconds;
+    const same = [ages.get(task), at === view.at, view.ticked.has(task.task_id), view.gone.has(task.task_id), seconds(ran), when.textContent ?? when].join();
+    return drawn.get(task.task_id) === same ? h("tr", { "data-key": task.task_id, "data-keep": same }) : fullRow(task, at, when, ran, same);
   }
 
-  const empty = () => h("section", { class: "panel empty" }, h("h2", {}, view.q ? "No task matches" : "No tasks"), view.q ? [h("p", {}, "Commas mean or; different keys mean and. What has no key is looked for in ids, names, tags, payloads and errors."), h("a", { href: "tasks", "data-go": true }, "Show all")] : h("a", { href: "submit", "data-go": true }, "Submit one"));
+  function fullRow(task, at, when, ran, same) {
+    const fits = (verb) => FITS[verb].includes(task.state);
+    return h("tr", { "data-key": task.task_id, "data-keep": same, "data-act": "peek", class: [at === view.at && "cursor", view.gone.has(task.task_id) && "gone"].filter(Boolean).join(" ") },
+      td("", h("input", { type: "checkbox", "aria-label": `Tick ${task.task_id}`, "data-act": "tick", "data-on": "change", checked: view.ticked.has(task.task_id) })),
+      td("", badge(task.state)), td("nowrap", h("a", { href: `tasks/${task.task_id}` }, taskName(task)), task.unroutable ? h("span", { class: "chip", title: "No worker knows this name" }, "no handler") : null),
+      h("td", { class: "mono muted nowrap", title: task.task_id }, tail(task.task_id)), td("", span("chip", task.queue)),
+      td("cut mono", task.error ? h("span", { class: "bad", title: task.error.message }, `${task.error.type}: ${firstLine(task.error.message)}`) : task.progress && task.state === "running" ? [h("progress", { value: task.progress.done, max: task.progress.total ?? 1 }), ` ${task.progress.message ?? ""}`] : span("muted", task.payload_preview), task.tags.map((tag) => [" ", span("chip", tag)])),
+      td("num nowrap muted", task.attempt ? `${task.attempt}${task.max_attempts ? `/${task.max_attempts}` : ""}` : ""),
+      td("num nowrap", ran === null ? "" : seconds(ran)),
+      td("num nowrap muted", when),
+      td("", div("acts", fits("retry") ? button("one", "Retry", { "data-verb": "retry", disabled: !app.may("operate") }) : null, task.state === "scheduled" ? button("one", "Run now", { "data-verb": "run", disabled: !app.may("operate") }) : null, fits("cancel") ? button("one", "Cancel", { "data-verb": "cancel", class: "quiet", disabled: !app.may("operate") }) : null)));
+  }
 
-  const footer = () => view.items?.length ? h("div", { class: "row muted" }, `Showing ${count(view.items.length)}, ${view.order === "desc" ? "newest" : "oldest"} first; looked at ${count(view.scanned)}.`, view.complete ? null : h("span", { class: "warn" }, " The search stopped at its limit."), view.cursor ? button("more", view.complete ? "Load more" : "Keep looking") : null) : null;
+  const empty = () => section("panel empty", h("h2", {}, view.q ? "No task matches" : "No tasks"), view.q ? [p("", "Commas mean or; different keys mean and. What has no key is looked for in ids, names, tags, payloads and errors."), h("a", { href: "tasks" }, "Show all")] : h("a", { href: "submit" }, "Submit one"));
+
+  const footer = () => view.items?.length ? div("row muted", `Showing ${count(view.items.length)}, ${view.order === "desc" ? "newest" : "oldest"} first; looked at ${count(view.scanned)}.`, view.complete ? null : span("warn", " The search stopped at its limit."), view.cursor ? button("more", view.complete ? "Load more" : "Keep looking") : null) : null;
 
   function bulk() {
     const number = view.ticked.size;
     const picked = (view.items ?? []).filter((task) => view.ticked.has(task.task_id));
-    const verb = (name) => { const fitting = view.everything ? null : picked.filter((task) => FITS[name].includes(task.state)).length; return button("bulk", `${VERBS[name]}${fitting ? ` ${count(fitting)}` : ""}`, { "data-verb": name, class: name === "delete" && "danger", disabled: (!view.everything && !fitting) || !app.may(name === "delete" ? "admin" : "operate") }); };
-    return h("div", { class: "bulk", role: "toolbar", "aria-label": "Actions on ticked tasks" }, h("span", {}, view.everything ? "Everything that matches" : number ? `${count(number)} ticked` : h("span", { class: "muted" }, "Nothing ticked")), number && view.cursor && !view.everything && number === view.items.length ? button("everything", "Select all that match", { class: "quiet" }) : null, number ? button("none", "None", { class: "quiet" }) : null, h("span", { class: "grow" }), ["retry", "run", "cancel", "delete"].map(verb));
+    const verb = (name) => { const fitting = view.everything ? null : picked.filter((task) => FITS[name].includes(task.state)).length; return button("bulk", `${VERBS[name]}${fitting ? ` ${count(fitting)}` : ""}`, { "data-verb": name, "data-key": name, class: name === "delete" && "danger", disabled: (!view.everything && !fitting) || !app.may(name === "delete" ? "admin" : "operate") }); };
+    return h("div", { class: `bulk ${number ? "" : "idle"}`, role: "toolbar", "aria-label": "Actions on ticked tasks" }, h("span", { "data-key": "said" }, view.everything ? "Everything that matches" : number ? `${count(number)} ticked` : span("muted", "Nothing ticked")), number && view.cursor && !view.everything && number === view.items.length ? button("everything", "Select all that match", { class: "quiet", "data-key": "all" }) : null, number ? button("none", "None", { class: "quiet", "data-key": "none" }) : null, h("span", { class: "grow", "data-key": "gap" }), ["retry", "run", "cancel", "delete"].map(verb));
   }
 
   let lastTick = null;
-  function tick(id, on, event) {
+  function tick(id, on, range) {
     const place = view.items.findIndex((task) => task.task_id === id);
-    const range = event?.shiftKey && lastTick !== null ? view.items.slice(Math.min(place, lastTick), Math.max(place, lastTick) + 1) : [view.items[place]];
-    for (const task of range) if (on) view.ticked.add(task.task_id); else view.ticked.delete(task.task_id);
+    const rows = range && lastTick !== null ? view.items.slice(Math.min(place, lastTick), Math.max(place, lastTick) + 1) : [view.items[place]];
+    for (const task of rows) if (on) view.ticked.add(task.task_id); else view.ticked.delete(task.task_id);
     lastTick = place;
     view.everything = false;
     app.redraw();
