@@ -52,9 +52,14 @@ class Visitor:
         context.set_default_timeout(ANSWER_MS)
         self._contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda said: self._note(f"console: {said.text} {said.location.get('url', '')}") if said.type in {"error", "warning"} else None)
+        page.on(
+            "console",
+            lambda said: self._note(f"console: {said.text} {said.location.get('url', '')}") if said.type in {"error", "warning"} else None,
+        )
         page.on("pageerror", lambda error: self._note(f"exception: {error}"))
-        page.on("request", lambda sent: None if sent.url.startswith((program.api, "data:")) else self._note(f"request elsewhere: {sent.url}"))
+        page.on(
+            "request", lambda sent: None if sent.url.startswith((program.api, "data:")) else self._note(f"request elsewhere: {sent.url}")
+        )
         page.goto(f"{program.api}/ui/{path}")
         if wait:
             settled(page)

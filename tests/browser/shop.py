@@ -92,7 +92,16 @@ def fill(program: Program) -> None:
     failing = [{"task": "fail", "payload": f"order {n} was refused", "queue": ("default", "emails")[n % 2]} for n in range(12)]
     retried = [{"task": "again_later", "payload": "upstream did not answer", "queue": "emails"} for _ in range(3)]
     naps = [{"task": "nap", "payload": {"note": f"step {n}"}} for n in range(5)]
-    long = [{"task": "fail", "payload": LONG, "tags": ["a-tag-of-some-length"], "meta": {"order": "1" * 60}, "unique": {"key": "k" * 120}, "batch_id": "night-1"}]
+    long = [
+        {
+            "task": "fail",
+            "payload": LONG,
+            "tags": ["a-tag-of-some-length"],
+            "meta": {"order": "1" * 60},
+            "unique": {"key": "k" * 120},
+            "batch_id": "night-1",
+        }
+    ]
     unknown = [{"task": "nobody_knows_this", "payload": {"a": [1, {"b": 12345678901234567890}]}}]
     submit_many(program, echoes + later + failing + retried + naps + long + unknown)
     for task_id in submit_many(program, [{"payload": "x", "delay": 500}] * 3):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -19,8 +20,6 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     """A program that needs tokens, with one task that failed and one that waits."""
     folder = tmp_path_factory.mktemp("guarded")
     with running(folder, *handlers_of(folder), "--tokens", f"ann:read:{READER},bob:admin:{OWNER}") as program:
-        import urllib.request
-
         for body in (b'{"task": "fail", "payload": "no"}', b'{"payload": "x", "delay": "1h"}'):
             sent = urllib.request.Request(f"{program.api}/tasks", body, {"Authorization": f"Bearer {OWNER}"})
             urllib.request.urlopen(sent, timeout=10).close()

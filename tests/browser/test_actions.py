@@ -49,14 +49,19 @@ def test_a_row_can_be_retried_run_and_cancelled(bench: Program, visit: Visitor) 
 
     settles(bench, later, "succeeded")
     settles(bench, unwanted, "cancelled")
-    assert until(lambda: bench.request(f"/tasks/{dead}/attempts")[1], lambda seen: len(seen["items"] if isinstance(seen, dict) else seen) == 2)
+    assert until(
+        lambda: bench.request(f"/tasks/{dead}/attempts")[1], lambda seen: len(seen["items"] if isinstance(seen, dict) else seen) == 2
+    )
     expect(page.locator("#main input[type=search]")).to_have_value("queue:rows")
 
 
 def test_the_page_of_a_task_offers_what_fits_its_state(bench: Program, visit: Visitor) -> None:
     later = submit(bench, queue="pages", delay="1h")
     page = visit.open(bench, f"tasks/{later}")
-    buttons = {name: page.locator("#main .panel > header").first.get_by_role("button", name=name, exact=True) for name in ("Retry", "Run now", "Cancel", "Delete")}
+    buttons = {
+        name: page.locator("#main .panel > header").first.get_by_role("button", name=name, exact=True)
+        for name in ("Retry", "Run now", "Cancel", "Delete")
+    }
 
     expect(buttons["Retry"]).to_be_disabled()
     expect(buttons["Retry"]).to_have_attribute("title", "not while it is scheduled")
@@ -141,7 +146,10 @@ def test_a_group_of_failures_is_retried_dismissed_and_deleted(bench: Program, vi
 
     group.get_by_role("button", name=re.compile("^Retry")).click()
     told(page, "in the background")
-    until(lambda: [one["attempt"] for one in listed(bench, "queue=groups&state=dead")], lambda seen: len(seen) == 3 and all(n > 1 for n in seen))
+    until(
+        lambda: [one["attempt"] for one in listed(bench, "queue=groups&state=dead")],
+        lambda seen: len(seen) == 3 and all(n > 1 for n in seen),
+    )
     expect(group).to_be_visible()
     group.get_by_role("button", name="Dismiss").click()
     expect(group).to_have_count(0)

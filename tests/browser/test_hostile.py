@@ -35,7 +35,18 @@ HOSTILE = (
 
 
 def test_no_element_comes_from_what_was_sent(fresh: Program, visit: Visitor) -> None:
-    ids = [submit(fresh, task="fail", payload=text, tags=[text[:60].replace(",", " ")], meta={"note": text}, unique={"key": text}, batch_id=f"b{n}") for n, text in enumerate(HOSTILE)]
+    ids = [
+        submit(
+            fresh,
+            task="fail",
+            payload=text,
+            tags=[text[:60].replace(",", " ")],
+            meta={"note": text},
+            unique={"key": text},
+            batch_id=f"b{n}",
+        )
+        for n, text in enumerate(HOSTILE)
+    ]
     nap = submit(fresh, task="nap", payload={"note": "".join(HOSTILE[:3])})
     unknown = submit(fresh, task="echo", payload={text: text for text in HOSTILE})
     order(fresh, "POST", "/queues/default/pause", {"reason": HOSTILE[1]})
@@ -43,7 +54,16 @@ def test_no_element_comes_from_what_was_sent(fresh: Program, visit: Visitor) -> 
         until(lambda one=one: state_of(fresh, one), lambda seen: seen == "dead")  # type: ignore[misc]
     page = visit.open(fresh)
 
-    for path in ("", "failures", "tasks", "queues", "workers", "settings", f"tasks?q={quote(HOSTILE[0])}", *(f"tasks/{one}" for one in (*ids, nap, unknown))):
+    for path in (
+        "",
+        "failures",
+        "tasks",
+        "queues",
+        "workers",
+        "settings",
+        f"tasks?q={quote(HOSTILE[0])}",
+        *(f"tasks/{one}" for one in (*ids, nap, unknown)),
+    ):
         page.goto(f"{fresh.api}/ui/{path}")
         settled(page)
         harm = page.evaluate("""() => [

@@ -19,7 +19,16 @@ def path_of(page: Page, program: Program) -> str:
 def test_two_keys_go_to_every_view(shop: Program, visit: Visitor) -> None:
     page = visit.open(shop)
 
-    for key, title in {"f": "Failures", "t": "Tasks", "q": "Queues", "s": "Schedules", "w": "Workers", "m": "Metrics", "n": "Submit a task", "o": "Overview"}.items():
+    for key, title in {
+        "f": "Failures",
+        "t": "Tasks",
+        "q": "Queues",
+        "s": "Schedules",
+        "w": "Workers",
+        "m": "Metrics",
+        "n": "Submit a task",
+        "o": "Overview",
+    }.items():
         page.keyboard.press("g")
         page.keyboard.press(key)
         expect(page.locator("h1")).to_have_text(title)

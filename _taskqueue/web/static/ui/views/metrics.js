@@ -29,7 +29,7 @@ export function metrics({ app }) {
     render() {
       return [
         div("row", choices("window", WINDOWS, view.window), span("grow"), button("tables", view.tables ? "Charts" : "Tables", { "aria-pressed": String(view.tables) }), span("muted", `counts per ${view.stats.step_seconds === 60 ? "minute" : "hour"}`)),
-        div("charts", CHARTS.map((one, at) => h("section", { class: "panel", "data-key": one.title }, h("header", {}, h("h2", {}, one.title), legend(one.series.map(([, name, label]) => ({ name, label })))), div("body", view.tables ? div("scroll", charts[at].table()) : charts[at].element)))),
+        div("charts", CHARTS.map((one, at) => h("section", { class: "panel", "data-key": one.title }, h("header", {}, h("h2", {}, one.title), legend(one.series.map(([, name, label]) => ({ name, label })))), div("body", view.tables ? h("div", { class: "scroll", tabindex: "0" }, charts[at].table()) : charts[at].element)))),
         perQueue(),
       ];
     },
@@ -44,7 +44,7 @@ export function metrics({ app }) {
     const sums = new Map();
     for (const { queue, series, values } of view.byQueue.lines) { const row = sums.get(queue) ?? {}; row[series] = values.reduce((sum, one) => sum + one, 0); sums.set(queue, row); }
     const rows = [...sums].sort((one, other) => other[1].succeeded - one[1].succeeded);
-    return section("panel", h("header", {}, h("h2", {}, "By queue, in this window")), div("scroll", h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "Queue"), ["Submitted", "Succeeded", "Retried", "Dead", "Failed attempts"].map((label) => h("th", { class: "num" }, label)))), h("tbody", {}, rows.map(([queue, row]) => { const failed = row.retried + row.dead, all = failed + row.succeeded; return h("tr", { "data-key": queue }, td("strong", queue), ["submitted", "succeeded", "retried", "dead"].map((name) => td("num", short(row[name]))), td(`num ${failed ? "bad" : "faint"}`, all ? `${((100 * failed) / all).toFixed(1)} %` : "–")); })))));
+    return section("panel", h("header", {}, h("h2", {}, "By queue, in this window")), h("div", { class: "scroll", tabindex: "0" }, h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "Queue"), ["Submitted", "Succeeded", "Retried", "Dead", "Failed attempts"].map((label) => h("th", { class: "num" }, label)))), h("tbody", {}, rows.map(([queue, row]) => { const failed = row.retried + row.dead, all = failed + row.succeeded; return h("tr", { "data-key": queue }, td("strong", queue), ["submitted", "succeeded", "retried", "dead"].map((name) => td("num", short(row[name]))), td(`num ${failed ? "bad" : "faint"}`, all ? `${((100 * failed) / all).toFixed(1)} %` : "–")); })))));
   }
 
   return view;

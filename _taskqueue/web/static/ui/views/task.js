@@ -2,7 +2,7 @@
 
 import * as api from "../api.js";
 import { confirmed, notify } from "../dialogs.js";
-import { button, div, h, icon, p, section, span } from "../dom.js";
+import { button, choices, div, h, icon, p, section, span } from "../dom.js";
 import { badge, bytes, count, highlight, indent, member, moment, seconds, since, taskName } from "../format.js";
 
 const TABS = ["Payload", "Result", "Options", "Log", "Raw"];
@@ -44,7 +44,7 @@ export function task({ app, id, inDrawer = false }) {
         if (inDrawer) { app.closeDrawer(); await app.refresh(); } else app.go("tasks");
       },
       again: () => app.go(`submit?from=${id}`),
-      async tab(element) { view.tab = element.dataset.tab; if (view.tab === "Log") await view.load(); app.redraw(); },
+      async tab(element) { view.tab = element.dataset.value; if (view.tab === "Log") await view.load(); app.redraw(); },
       whole() { view.whole = true; app.redraw(); },
     },
   };
@@ -58,7 +58,7 @@ export function task({ app, id, inDrawer = false }) {
 
   function head() {
     const { task } = view;
-    const acts = Object.entries(RULES).map(([verb, [label, states, scope]]) => button(verb, label, { class: verb === "delete" ? "danger" : verb === "retry" && states.includes(task.state) ? "primary" : "", disabled: !states.includes(task.state) || !app.may(scope), title: !app.may(scope) ? `needs the scope ${scope}` : states.includes(task.state) ? "" : `not while it is ${task.state}` }));
+    const acts = Object.entries(RULES).filter(([, [, states]]) => !inDrawer || states.includes(task.state)).map(([verb, [label, states, scope]]) => button(verb, label, { class: verb === "delete" ? "danger" : verb === "retry" && states.includes(task.state) ? "primary" : "", disabled: !states.includes(task.state) || !app.may(scope), title: !app.may(scope) ? `needs the scope ${scope}` : states.includes(task.state) ? "" : `not while it is ${task.state}` }));
     return section("panel", h("header", {}, badge(task.state), inDrawer ? h("h2", { tabindex: "-1" }, h("a", { href: `tasks/${id}` }, taskName(task))) : h("h2", {}, taskName(task)), acts, button("again", "Run again …", { disabled: !app.may("submit"), title: "A new task like this one" }), inDrawer ? button("close", icon("error"), { class: "quiet", "aria-label": "Close" }) : null),
       div("body", h("dl", { class: "facts" }, fact("Id", [span("mono", id), button("copy", icon("copy"), { class: "quiet", "data-text": id, "aria-label": "Copy the id" })]), fact("Queue", h("a", { href: `tasks?q=queue%3A${task.queue}` }, task.queue)), fact("Priority", task.priority), fact("Submitted", moment(task.created_at)), task.worker ? fact("Worker", span("mono", task.worker)) : null, task.next_run_at ? fact("Next run", moment(task.next_run_at)) : null, task.reason ? fact("Reason", task.reason.replaceAll("_", " ")) : null, task.links.batch ? fact("Batch", h("a", { href: `tasks?q=batch_id%3A${task.links.batch}` }, task.links.batch)) : null, task.links.rerun_of ? fact("Run again from", h("a", { href: `tasks/${task.links.rerun_of}` }, `…${task.links.rerun_of.slice(-6)}`)) : null, task.unique_key ? fact("Unique key", task.unique_key) : null, task.tags.length ? fact("Tags", task.tags.map((tag) => [h("a", { class: "chip", href: `tasks?q=tag%3A${encodeURIComponent(tag)}` }, tag), " "])) : null, Object.entries(task.meta).map(([key, value]) => fact(key, value)))));
   }
@@ -95,7 +95,7 @@ export function task({ app, id, inDrawer = false }) {
   const frames = (text) => { let library = false; return text.split("\n").map((line) => { if (line.startsWith("  File ")) library = /site-packages|lib\/python|_taskqueue/.test(line); else if (!line.startsWith("    ")) library = false; return h("span", { class: library && "lib" }, `${line}\n`); }); };
 
   function details() {
-    return section("panel", h("header", {}, h("div", { class: "segments", role: "tablist" }, TABS.map((name) => button("tab", name, { "data-tab": name, role: "tab", "aria-selected": String(view.tab === name), "aria-pressed": String(view.tab === name) })))), div("body", tab()));
+    return section("panel", h("header", {}, choices("tab", TABS.map((name) => [name, name]), view.tab)), div("body", tab()));
   }
 
   function tab() {
