@@ -11,7 +11,7 @@ import { queueTable } from "./queues.js";
 
 const POINTS = 300, ACTIVITY = 12;
 const WINDOWS = [["5m", "5 min"], ["1h", "1 h"], ["24h", "24 h"], ["7d", "7 d"]];
-const SERIES = [{ name: "succeeded", label: "Succeeded", key: "done" }, { name: "failed", label: "Failed", key: "failed", hatched: true }];
+const SERIES = [{ name: "failed", label: "Failed", key: "failed", hatched: true }, { name: "succeeded", label: "Succeeded", key: "done" }];
 
 // What is wrong, the worst first, in words; nothing when all is well.
 export function verdict(queues, workers) {
@@ -67,7 +67,7 @@ export function overview({ app }) {
       }
       const line = (name) => view.minutes.lines.find((one) => one.series === name)?.values ?? [];
       const step = view.minutes.step_seconds, start = Date.parse(view.minutes.start), done = line("succeeded"), failed = done.map((_, at) => line("retried")[at] + line("dead")[at]);
-      chart.set(done.map((_, at) => start + at * step * 1000), [{ ...SERIES[0], values: done.map((one) => one / step) }, { ...SERIES[1], values: failed.map((one) => one / step) }]);
+      chart.set(done.map((_, at) => start + at * step * 1000), [{ ...SERIES[0], values: failed.map((one) => one / step) }, { ...SERIES[1], values: done.map((one) => one / step) }]);
     },
 
     render() {
