@@ -34,6 +34,8 @@ TIME_MAX_MS = 253_402_300_799_999
 """The end of the year 9999; what is later, by its offset, counts as this."""
 TAGS_MAX, TAG_CHARS_MAX = 10, 64
 UNIQUE_CHARS_MAX = 255
+FIELDS_MAX, UNKNOWN_SHOWN_MAX, NAME_CHARS_MAX = 100, 20, 64
+"""Looking for the nearest neighbour of a name takes 40 us, so a request may not ask for many."""
 UNIQUE_TTL_MS = 3_600_000
 BATCH_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
@@ -115,14 +117,19 @@ def _build(found: Mapping[str, Any], payload: bytes, is_text: bool, now_ms: int,
     )  # fmt: skip
 
 
+def unknown_names(fields: Iterable[str]) -> list[str]:
+    """The fields that mean nothing here."""
+    return [name for name in fields if name not in READERS and name != "payload"]
+
+
 def unknown_fields(fields: Iterable[str]) -> list[FieldError]:
-    """The fields that mean nothing here, each with its nearest neighbour."""
-    known = ("payload", *READERS)
-    return [FieldError(name, "unknown_field", f"unknown field{_did_you_mean(name, known)}") for name in fields if name not in known]
+    """The first fields that mean nothing here, each with its nearest neighbour."""
+    known, strange = ("payload", *READERS), unknown_names(fields)[:UNKNOWN_SHOWN_MAX]
+    return [FieldError(name[:NAME_CHARS_MAX], "unknown_field", f"unknown field{_did_you_mean(name, known)}") for name in strange]
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, known, 1)
+    near = difflib.get_close_matches(name, known, 1) if len(name) <= NAME_CHARS_MAX else []
     return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
 
 

@@ -28,8 +28,8 @@ SCAN_S = 0.4
 """A page looks at this many tasks, or for this long, whichever ends first."""
 CHUNK = 250
 RUNNING_MAX = 20_000
-AT_ONCE = 16
-"""Queues read at the same time."""
+AT_ONCE, PAGES_AT_ONCE = 4, 16
+"""Queues of one page read at the same time, and pages."""
 PREVIEW_BYTES = 4_096
 
 _INDEXES: Mapping[State, tuple[str, ...]] = {
@@ -88,6 +88,7 @@ class Browse:
 
     def __init__(self, store: Store) -> None:
         self._store, self._handlers = store, Handlers(store)
+        self._gate = asyncio.Semaphore(PAGES_AT_ONCE)
 
     async def _hidden(self, wanted: Filter) -> frozenset[str]:
         """Names of tasks whose payloads must not be searched; nobody may guess what nobody may see."""
@@ -103,7 +104,11 @@ class Browse:
         return read_looks(ids, queue, await self._store.run("look", queue, wire.CUT_BYTES, *ids))
 
     async def page(self, wanted: Filter, *, descending: bool, limit: int, after: Position | None) -> Page:
-        """The next tasks that the filter means."""
+        """The next tasks that the filter means. Some read at a time, the others wait: workers need connections too."""
+        async with self._gate:
+            return await self._page(wanted, descending, limit, after)
+
+    async def _page(self, wanted: Filter, descending: bool, limit: int, after: Position | None) -> Page:
         queues = [queue for queue in await self._store.queues() if not wanted.queues or queue in wanted.queues]
         found: list[Sight] = []
         hidden = await self._hidden(wanted)

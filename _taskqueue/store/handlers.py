@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 
+import anyio
 import msgspec
 
 from _taskqueue.domain.errors import StoreError
@@ -14,6 +16,8 @@ from _taskqueue.store.store import Store
 
 FRESH_S, FRESH_EMPTY_S = 5.0, 0.5
 """How long what was read is good; shorter while nobody has told anything yet."""
+READ_S = 0.2
+"""A store that hangs must not hold up what needs only this."""
 
 _read_info = msgspec.json.Decoder(TaskInfo).decode
 
@@ -31,9 +35,10 @@ class Handlers:
         """By name; what was known before when the store is away."""
         if time.monotonic() - self._read_at > (FRESH_S if self._tasks else FRESH_EMPTY_S):
             self._read_at = time.monotonic()
-            try:
+            found: dict[bytes, bytes] | None = None
+            with anyio.move_on_after(READ_S), suppress(StoreError):
                 found = dict(pairs(await self._store.command("handlers", "HGETALL", self._store.key("handlers"))))
-            except StoreError:
+            if found is None:
                 return self._tasks
             texts = {name.decode(): text for name, text in found.items()}
             if texts != self.texts:

@@ -207,7 +207,8 @@ def secret_of(authorization: str) -> str | None:
 def host_name(host: str) -> str:
     """The name in a Host header, without its port."""
     if host.startswith("["):
-        return host[1:].partition("]")[0]
+        name, _, rest = host[1:].partition("]")
+        return name if not rest or rest.startswith(":") else host
     return host.rpartition(":")[0] if ":" in host else host
 
 

@@ -17,8 +17,8 @@ from _taskqueue.store.wire import decode_record
 from _taskqueue.terms import READERS, FieldError, TermsError
 from _taskqueue.web.bodies import EditBody, RerunBody, RetryBody
 from _taskqueue.web.catalog import Catalog
-from _taskqueue.web.problems import Problem, from_refusal, from_terms, in_time, json_response
-from _taskqueue.web.reading import read_payload
+from _taskqueue.web.problems import ANSWER_S, Problem, from_refusal, from_terms, in_time, json_response
+from _taskqueue.web.reading import body_bytes_max, read_payload
 from _taskqueue.web.routing import Scope, body_bytes, read_body, route
 from _taskqueue.web.shapes import Accepted, TaskDetail, show_detail
 from _taskqueue.web.tasks import unknown_task
@@ -71,7 +71,7 @@ class ActsApi:
     )  # fmt: skip
     async def rerun(self, task_id: str) -> Response:
         """Submit a new task like this one, or with another payload."""
-        body = await body_bytes()
+        body = await body_bytes(body_bytes_max(self._producer))
         read_body(body, RerunBody)
         with in_time():
             sight = await self._sight(task_id)
@@ -108,15 +108,16 @@ class ActsApi:
     @route("DELETE", "/tasks/<task_id>", scope=Scope.ADMIN, query=DeleteQuery, answers={204: None}, problems=(404, 409))
     async def delete(self, task_id: str, query: DeleteQuery) -> Response:
         """Delete a task with all there is about it; a running one only with ?cancel=1, once it has stopped."""
-        with in_time(CANCEL_WAIT_S + 1):
+        with in_time():
             queue = await self._queue_of(task_id)
             (was,) = await self._store.remove(queue, task_id)
-            if was is State.RUNNING and query.cancel == "1":
+        if was is State.RUNNING and query.cancel == "1":
+            with in_time(CANCEL_WAIT_S + ANSWER_S):
                 was = await self._cancel_and_remove(queue, task_id)
-            if was is None:
-                raise unknown_task(task_id)
-            if was is State.RUNNING:
-                raise _wrong_state(was, tuple(set(State) - {State.RUNNING, State.BLOCKED}), "deleted")
+        if was is None:
+            raise unknown_task(task_id)
+        if was is State.RUNNING:
+            raise _wrong_state(was, tuple(set(State) - {State.RUNNING, State.BLOCKED}), "deleted")
         return Response(b"", 204, {})
 
     # -- steps ------------------------------------------------------------------------------------------------------

@@ -71,7 +71,9 @@ class BatchBody(msgspec.Struct, forbid_unknown_fields=True):
 
     tasks: Annotated[list[msgspec.Raw], Meta(description="up to 1,000 submissions")]
     batch_id: BatchId | None = None
-    atomic: bool = False
+    atomic: Annotated[
+        bool, Meta(description="store nothing when any task is wrong; a full queue or a held key still refuse single ones")
+    ] = False
 
 
 class RetryBody(msgspec.Struct, forbid_unknown_fields=True):

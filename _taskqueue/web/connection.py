@@ -18,6 +18,8 @@ CHUNKS_FREE, BYTES_A_CHUNK = 4_096, 64
 BUFFER_BYTES = 1024 * 1024
 """A streamed body is read this far ahead."""
 STREAMED = "application/x-ndjson"
+SINGLE = (b"authorization", b"idempotency-key", b"x-request-id", b"content-type", b"origin", b"sec-fetch-site")
+"""Headers of which two would be read one way here and another way there."""
 
 
 class StreamBody(Body):
@@ -78,6 +80,10 @@ def guard(app: Any) -> Any:
     """The app behind checks of a request's head that its framework does not make."""
 
     async def guarded(scope: Mapping[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})  # answered with 403: nothing here speaks it
+            return
         fault = _fault(scope) if scope["type"] == "http" else None
         if fault is None:
             await app(scope, receive, send)
@@ -88,7 +94,11 @@ def guard(app: Any) -> Any:
 
 
 def _fault(scope: Mapping[str, Any]) -> tuple[int, str, str] | None:
-    names = {name for name, _ in scope["headers"]}
+    names = [name for name, _ in scope["headers"]]
+    if not scope["path"].startswith("/"):
+        return 400, "bad_request", "the target of a request begins with /"
+    if any(names.count(name) > 1 for name in SINGLE):
+        return 400, "bad_request", "a header that can stand only once stands twice"
     if b"content-length" in names and b"transfer-encoding" in names:
         return 400, "bad_request", "a request has Content-Length or Transfer-Encoding, not both"
     if sum(len(name) + len(value) for name, value in scope["headers"]) > HEAD_BYTES_MAX:

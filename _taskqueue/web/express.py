@@ -96,17 +96,11 @@ class Express:
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._body_bytes_max:
             raise self._too_large(int(length))
-        message = await receive()
-        if message["type"] == "http.request" and not message.get("more_body", False):
-            return bytes(message.get("body", b""))
-        return await self._read_on(message, receive)
-
-    async def _read_on(self, message: Message, receive: Receive) -> bytes:
         parts: list[bytes] = []
         size = 0
         try:
             with anyio.fail_after(BODY_S):
-                while message["type"] == "http.request":
+                while (message := await receive())["type"] == "http.request":
                     parts.append(message.get("body", b""))
                     size += len(parts[-1])
                     if size > self._body_bytes_max:
@@ -115,7 +109,6 @@ class Express:
                         raise Problem(400, "bad_request", "the body comes in too many parts")
                     if not message.get("more_body", False):
                         return b"".join(parts)
-                    message = await receive()
         except TimeoutError:
             raise Problem(408, "request_timeout", f"the body did not come within {BODY_S:g} s") from None
         raise Problem(400, "bad_request", "the client hung up")

@@ -3,6 +3,7 @@
 Before anything is stored, the key is taken together with the ids the new tasks will have. A repetition finds them and
 submits under the same ids, which the store does not do twice; so a request that was cut off anywhere, even by the death
 of this process, can be sent again and yields the same tasks. Once answered, the answer itself is replayed for a day.
+A request that was refused leaves its key as it is: the repetition tries the same ids again.
 """
 
 from __future__ import annotations
@@ -78,10 +79,6 @@ class Idempotency:
         """Keep the answer, to be replayed. Raises StoreError."""
         kept = Kept(taken.kept.fingerprint, taken.kept.ids, body)
         await self._store.command("idempotency", "SET", self._store.key(taken.name), msgspec.msgpack.encode(kept), "PX", LIFE_MS)
-
-    async def free(self, taken: Reservation) -> None:
-        """Let go of the key: nothing was stored. Raises StoreError."""
-        await self._store.command("idempotency", "DEL", self._store.key(taken.name))
 
 
 def read_key(text: str | None) -> str | None:

@@ -11,7 +11,7 @@ from _taskqueue.domain.durations import parse_duration
 from _taskqueue.domain.states import State
 from _taskqueue.domain.task import Submission
 from _taskqueue.producer import Producer
-from _taskqueue.terms import READERS, TermsError, unknown_fields
+from _taskqueue.terms import FIELDS_MAX, READERS, TermsError, unknown_fields, unknown_names
 from _taskqueue.web.problems import Problem
 from _taskqueue.web.routing import UNREADABLE
 
@@ -55,15 +55,17 @@ def read_submission(producer: Producer, body: bytes | msgspec.Raw, *, strict: bo
     if raw is None:
         missing = [{"pointer": "/payload", "code": "missing_field", "detail": "is required"}]
         raise Problem(422, "invalid_field", "payload: is required; any JSON value will do", errors=missing)
-    ignored = unknown_fields(fields)
+    if len(fields) > FIELDS_MAX:
+        raise Problem(422, "unknown_field", f"the body has {len(fields)} fields, more than {FIELDS_MAX}")
+    ignored = unknown_names(fields)
     if ignored and strict:
-        raise TermsError(ignored)
+        raise TermsError(unknown_fields(ignored))
     try:
         payload, is_text = read_payload(bytes(raw))
         plain = {name: msgspec.json.decode(value) for name, value in fields.items() if name in READERS}
     except UNREADABLE as error:
         raise Problem(400, "invalid_json", f"the body is not JSON: {error}") from None
-    return producer.read(plain, payload, is_text), [one.field for one in ignored]
+    return producer.read(plain, payload, is_text), ignored
 
 
 def read_payload(raw: bytes) -> tuple[bytes, bool]:

@@ -22,6 +22,8 @@ from _taskqueue.web.problems import Problem
 
 View = Callable[..., Awaitable[Response]]
 Decorated = TypeVar("Decorated", bound=View)
+BODY_BYTES_MAX = 64 * 1024
+"""Of all routes but those that take tasks."""
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
 
@@ -174,9 +176,13 @@ def _refuse_unknown(given: Iterable[str], known: Sequence[str], prefixes: tuple[
             )  # fmt: skip
 
 
-async def body_bytes() -> bytes:
-    """The whole body, read as JSON whatever its content type says."""
-    body: bytes = await request.get_data()  # type: ignore[assignment]  # as_text is False
+async def body_bytes(limit_bytes: int = BODY_BYTES_MAX) -> bytes:
+    """The whole body, read as JSON whatever its content type says. Raises Problem when it is over the limit."""
+    length = request.content_length or 0
+    body: bytes = b"" if length > limit_bytes else await request.get_data()  # type: ignore[assignment]  # as_text is False
+    size = max(length, len(body))
+    if size > limit_bytes:
+        raise Problem(413, "payload_too_large", f"the body has {size} bytes, more than {limit_bytes}")
     return body
 
 
@@ -187,6 +193,8 @@ def read_body(body: bytes, kind: Any) -> Any:
         try:
             return msgspec.json.decode(body, type=kind)
         except msgspec.ValidationError as error:
+            if len(body) > BODY_BYTES_MAX:
+                raise
             return _read_again(body, kind, error)
     except msgspec.ValidationError as error:
         raise misfit(error) from None

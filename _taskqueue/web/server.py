@@ -25,7 +25,7 @@ BACKLOG = 2_048
 """Connections that may wait to be accepted; a full backlog costs its client a second."""
 KEEP_ALIVE_S = 15.0
 """Also the only guard against clients that send their header slowly."""
-KEEP_ALIVE_REQUESTS_MAX = 10_000
+KEEP_ALIVE_REQUESTS_MAX = 1_000
 """The brake on HTTP/2 resets; higher would loosen it."""
 GRACE_S = 5.0
 """What requests under way may still take when the server stops; waits end themselves at once."""

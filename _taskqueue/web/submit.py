@@ -20,14 +20,14 @@ from _taskqueue.terms import TermsError
 from _taskqueue.web.bodies import BatchBody, SubmitBody
 from _taskqueue.web.catalog import Catalog
 from _taskqueue.web.connection import STREAMED
-from _taskqueue.web.idempotency import Idempotency, Reservation
+from _taskqueue.web.idempotency import Idempotency, Reservation, read_key
 from _taskqueue.web.pressure import Pressure
 from _taskqueue.web.problems import ANSWER_S, Problem, from_refusal, from_store, from_terms, in_time, json_response
 from _taskqueue.web.reading import Duration, body_bytes_max, preference, read_submission, read_wait
 from _taskqueue.web.routing import Media, Scope, body_bytes, read_body, route
 from _taskqueue.web.shapes import Accepted, TaskDetail, show_detail
 
-BATCH_MAX = 1_000
+BATCH_MAX, BATCH_BYTES_MAX = 1_000, 12 * 1024 * 1024
 LINES_AT_ONCE = 500
 CHUNK_S = 30.0
 """A streamed body may pause for this long."""
@@ -83,7 +83,7 @@ class SubmitApi:
     async def submit(self, query: SubmitQuery) -> Response:
         """Accept one task; the body is exactly {"task_id": …} unless more is asked for."""
         wait_s = read_wait(query.wait)
-        body = await body_bytes()
+        body = await body_bytes(self._body_bytes_max)
         try:
             submission, ignored = await self.read_one(body, strict="strict" in request.args)
             taken = await self._reserve(body, [submission])
@@ -110,7 +110,8 @@ class SubmitApi:
             if "Idempotency-Key" in request.headers:
                 raise Problem(422, "invalid_field", "Idempotency-Key: does not go with a stream; give its tasks unique keys")
             return self._stream(query.results == "errors")
-        body = await body_bytes()
+        read_key(request.headers.get("Idempotency-Key"))
+        body = await body_bytes(max(BATCH_BYTES_MAX, self._body_bytes_max))
         batch: BatchBody = read_body(body, BatchBody)
         if len(batch.tasks) > BATCH_MAX:
             raise Problem(422, "invalid_field", f"tasks: has {len(batch.tasks)} items, more than {BATCH_MAX}; send several batches")
@@ -126,11 +127,12 @@ class SubmitApi:
         results = self._merge(read, stored)
         count = sum(result.task_id is not None for result in results)
         shown = BatchAnswer(count, len(results) - count, batch.batch_id, results)
+        away = next((one for one in stored if isinstance(one, StoreError)), None)
+        if away is not None and not count:
+            raise from_store(away)  # some may be stored all the same: only the key, or looking, can tell
         if results and not count:
-            if taken is not None and not any(isinstance(one, StoreError) for one in stored):
-                await self._free(taken)
             raise Problem(422, "all_refused", f"none of the {len(results)} tasks was accepted", **msgspec.structs.asdict(shown))
-        if taken is not None and not any(isinstance(one, StoreError) for one in stored):
+        if taken is not None and away is None:
             await self._keep(taken, msgspec.json.encode(shown))
         return json_response(shown, 202)
 
@@ -164,8 +166,6 @@ class SubmitApi:
             self._pressure.check()
             task_id = await self._producer.submit(submission, taken.ids[0] if taken else "")
         except (Refusal, StoreFull) as refusal:
-            if taken is not None and not taken.repeated:
-                await self._free(taken)
             raise await self._explained(refusal) from None
         except StoreError as error:
             raise from_store(error) from None
@@ -179,13 +179,6 @@ class SubmitApi:
         try:
             with in_time():
                 await self._idempotency.keep(taken, body)
-        except (StoreError, Problem):
-            pass
-
-    async def _free(self, taken: Reservation) -> None:
-        try:
-            with in_time():
-                await self._idempotency.free(taken)
         except (StoreError, Problem):
             pass
 
@@ -283,7 +276,8 @@ def _all_or_nothing(read: Sequence[Submission | Problem]) -> Problem:
 
 async def _read_lines(body: Any, line_bytes_max: int) -> AsyncIterator[list[bytes]]:
     """The lines of a body as they come, some hundred at once. Raises Problem."""
-    rest = b""
+    held: list[bytes] = []  # the beginning of a line that may come in many parts; joining each time would be quadratic
+    size = 0
     parts = body.__aiter__()
     while True:
         try:
@@ -291,13 +285,18 @@ async def _read_lines(body: Any, line_bytes_max: int) -> AsyncIterator[list[byte
                 part = await anext(parts, None)
         except TimeoutError:
             raise Problem(408, "request_timeout", f"nothing came for {CHUNK_S:g} s") from None
-        *lines, rest = (rest + (part or b"")).split(b"\n")
-        if part is None and rest:
-            lines, rest = [*lines, rest], b""
+        head, newline, rest = (part or b"").rpartition(b"\n")
+        lines: list[bytes] = []
+        if newline or part is None:
+            lines = b"".join((*held, head)).split(b"\n")
+            held, size = [], 0
+        if rest:
+            held.append(rest)
+            size += len(rest)
         full = [line for line in lines if line.strip()]
         for start in range(0, len(full), LINES_AT_ONCE):
             yield full[start : start + LINES_AT_ONCE]
-        if len(rest) > line_bytes_max:
+        if size > line_bytes_max:
             raise Problem(413, "payload_too_large", f"a line has more than {line_bytes_max} bytes")
         if part is None:
             return

@@ -120,6 +120,6 @@ def test_a_running_task_is_followed_to_its_end(bench: Program, visit: Visitor) -
     expect(page.locator("#main progress")).to_be_visible()
     expect(page.locator("#main")).to_contain_text("snoring")
     expect(page.locator("#main .badge").first).to_have_text("succeeded")
-    page.get_by_role("tab", name="Result").click()
+    page.get_by_role("button", name="Result").click()
 
     expect(page.locator("#main pre").last).to_contain_text("awake")
