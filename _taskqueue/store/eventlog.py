@@ -32,6 +32,10 @@ class EventLog:
         self.met_a_new_queue = False
         """in the last read; what happened there before is not known"""
 
+    def rest(self) -> None:
+        """Nobody watches: begin anew with the next read."""
+        self._last.clear()
+
     async def watch(self) -> None:
         """Let the scripts tell events for the next ten seconds."""
         for queue in await self._store.queues(max_age_s=2.0):

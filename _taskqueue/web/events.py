@@ -106,6 +106,7 @@ class Live:
             if not self._listeners:
                 self._arrived.clear()
                 self._shown.clear()
+                self._log.rest()
                 await self._idle()
                 continue
             try:
