@@ -20,7 +20,7 @@ export function submit({ app, query }) {
     },
 
     hears(name, data) {
-      if (name === "task" && view.sent.some((one) => one.task_id === data.task_id)) { api.get(`tasks/${data.task_id}`).then((fresh) => { view.sent = view.sent.map((one) => (one.task_id === fresh.task_id ? fresh : one)); app.redraw(); }, () => {}); }
+      if (name === "task" && view.sent.some((one) => one.task_id === data.task_id)) look(data.task_id);
       return false;
     },
 
@@ -38,12 +38,19 @@ export function submit({ app, query }) {
         try {
           const { task_id } = await api.post("tasks?strict=1", body());
           view.sent.unshift(await api.get(`tasks/${task_id}`));
-          setTimeout(async () => { view.sent = await Promise.all(view.sent.slice(0, 8).map((one) => api.get(`tasks/${one.task_id}`).catch(() => one))); app.redraw(); }, 700);
+          setTimeout(look, 700, task_id);
         } catch (error) { view.note = error.message; }
         app.redraw();
       },
     },
   };
+
+  // Reads one task again, and puts it where it stands: others may have been sent meanwhile.
+  async function look(id) {
+    const fresh = await api.get(`tasks/${id}`).catch(() => null);
+    if (fresh) view.sent = view.sent.map((one) => (one.task_id === id ? fresh : one));
+    app.redraw();
+  }
 
   const handler = () => view.handlers.find((one) => one.task === view.task);
 
