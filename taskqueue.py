@@ -100,7 +100,7 @@ async def serve(loaded: Loaded, modules: Sequence[str]) -> int:
         open_store(settings, metrics) as store,
     ):
         registry = discover(modules, settings.default_task)
-        producer = Producer(store, metrics, registry, settings.payload_bytes_max)
+        producer = Producer(store, metrics, registry, settings.payload_bytes_max, settings.durability)
         producer.default_task = registry.default if "worker" in roles else settings.default_task
         health.use(store)
         async with running(producer.run), anyio.create_task_group() as parts:

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import anyio
 
+from _taskqueue.domain.durability import Durability
 from _taskqueue.domain.errors import StoreUnavailable, UsageError
 from _taskqueue.metrics import Metrics
 from _taskqueue.settings import Settings
@@ -40,22 +41,22 @@ async def open_store(settings: Settings, metrics: Metrics) -> AsyncIterator[Stor
             connector, metrics, namespace=settings.namespace, lease_ms=int(settings.lease_s * 1000), head_start_ms=settings.head_start_ms
         )  # fmt: skip
         try:
-            await _until_ready(store, connector)
-            if connector.in_memory:
-                log.warning("memory:// keeps nothing: all tasks are gone when this process ends")
-            elif settings.redis_url is not None:
+            warnings = await _until_ready(store, connector, settings.durability)
+            if settings.redis_url is not None:
                 log.info("store %s", connector.shown)
+            for warning in warnings:
+                log.warning(warning)
             yield store
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(1):
                 await store.aclose()
 
 
-async def _until_ready(store: Store, connector: Connector) -> None:
+async def _until_ready(store: Store, connector: Connector, level: Durability) -> list[str]:
     began = anyio.current_time()
     while True:
         try:
-            return await store.check()
+            return await store.check(level)
         except StoreUnavailable as error:
             loading = "loading" in str(error).lower()
             if anyio.current_time() - began > (LOAD_S if loading else REACH_S):

@@ -18,6 +18,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
+from _taskqueue.domain.durability import Durability
 from _taskqueue.domain.errors import KeyHeld, QueueFull, Refusal, StoreError, StoreUnavailable
 from _taskqueue.domain.ids import IdMint
 from _taskqueue.domain.states import TERMINAL, State
@@ -33,7 +34,9 @@ CALL_BYTES_MAX = 4 * 1024 * 1024
 WAITING_BYTES_MAX = 128 * 1024 * 1024
 """Payloads in memory on their way to the store; beyond that submissions are refused at once."""
 SUBMIT_S = 0.9
-"""A submission is answered within this time, whatever the store does."""
+"""A submission is answered within this time, whatever the store does …"""
+DURABLE_S = 3.0
+"""… or within this, when more is to be waited for than its memory."""
 RETRY_S = 0.05
 LOOK_FIRST_S, LOOK_MAX_S = 0.02, 0.5
 
@@ -57,10 +60,10 @@ class Parcel:
 
 
 class Lane:
-    """The submissions of one queue on their way to the store, in order."""
+    """The submissions of one queue and one level of durability on their way to the store, in order."""
 
-    def __init__(self, queue: str, store: Store, on_stored: Callable[[str], None]) -> None:
-        self.queue = queue
+    def __init__(self, queue: str, level: Durability, store: Store, on_stored: Callable[[str], None]) -> None:
+        self.queue, self.level = queue, level
         self.bytes = 0
         self._store = store
         self._on_stored = on_stored
@@ -111,10 +114,10 @@ class Lane:
     async def _store_it(self, batch: Sequence[tuple[str, Submission]]) -> dict[str, Denial] | StoreError:
         """Send until it is stored or the time is up; sending the same ids again changes nothing."""
         error: StoreError = StoreUnavailable("the store did not answer in time")
-        with anyio.move_on_after(SUBMIT_S):
+        with anyio.move_on_after(_patience_s(self.level)):
             while True:
                 try:
-                    return await self._store.submit(self.queue, batch)
+                    return await self._store.submit(self.queue, batch, self.level)
                 except StoreUnavailable as passing:
                     error = passing
                     await anyio.sleep(RETRY_S)
@@ -140,6 +143,10 @@ class Lane:
         if denial.why == "duplicate":
             return denial.holder
         return QueueFull(self.queue) if denial.why == "full" else KeyHeld(denial.holder)
+
+
+def _patience_s(level: Durability) -> float:
+    return SUBMIT_S if level is Durability.PRIMARY else DURABLE_S
 
 
 def _by_queue(submissions: Sequence[Submission]) -> dict[str, list[int]]:
@@ -181,7 +188,13 @@ class Producer:
     """
 
     def __init__(
-        self, store: Store, metrics: Metrics, registry: Registry, payload_bytes_max: int, clock_ms: Callable[[], int] = wall_ms
+        self,
+        store: Store,
+        metrics: Metrics,
+        registry: Registry,
+        payload_bytes_max: int,
+        durability: Durability = Durability.PRIMARY,
+        clock_ms: Callable[[], int] = wall_ms,
     ) -> None:
         self.payload_bytes_max = payload_bytes_max
         self.on_news: Callable[[str], None] = lambda queue: None
@@ -190,7 +203,9 @@ class Producer:
         self._mint = IdMint(clock_ms, os.urandom)
         self.default_task = ""
         """the name of submissions that give none; empty leaves it to the worker"""
-        self._lanes: dict[str, Lane] = {}
+        self.durability = durability
+        """what is waited for when a submission does not say"""
+        self._lanes: dict[tuple[str, Durability], Lane] = {}
         self._group: TaskGroup | None = None
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -220,42 +235,45 @@ class Producer:
         """A fresh task id for this queue. Raises StoreError."""
         return self._mint.mint(await self._store.route(queue))
 
-    async def submit(self, submission: Submission, task_id: str = "") -> str:
+    async def submit(self, submission: Submission, task_id: str = "", level: Durability | None = None) -> str:
         """Accept one task; gives its id when the store has it, or the id of the task that holds its unique key.
 
         Args:
             task_id: an id of the queue's that was minted before; submitting it again changes nothing.
+            level: how safe it must be when this returns; None takes this process' own.
 
         Raises:
             StoreError: it may have been stored or not.
             Refusal: it was not.
         """
-        lane = await self._lane(submission.queue)
+        level = level or self.durability
+        lane = await self._lane(submission.queue, level)
         task_id = task_id or self._mint.mint(await self._store.route(submission.queue))
-        (end,) = await self._stored([lane.add([(task_id, submission)])])
+        (end,) = await self._stored([lane.add([(task_id, submission)])], level)
         if isinstance(end, str):
             return end
         raise end
 
-    async def submit_many(self, submissions: Sequence[Submission], ids: Sequence[str] = ()) -> list[End]:
+    async def submit_many(self, submissions: Sequence[Submission], ids: Sequence[str] = (), level: Durability | None = None) -> list[End]:
         """Accept many; gives what became of each, in order."""
+        level = level or self.durability
         places: list[int] = []
         parcels: list[Parcel] = []
         for queue, positions in _by_queue(submissions).items():
-            lane, route, mint = await self._lane(queue), await self._store.route(queue), self._mint.mint
+            lane, route, mint = await self._lane(queue, level), await self._store.route(queue), self._mint.mint
             names = iter([ids[at] for at in positions] if ids else [mint(route) for _ in positions])
             places += positions
             portions = _portions([submissions[at] for at in positions])
             parcels += [lane.add([(next(names), one) for one in part]) for part in portions]
         ends: list[Any] = [None] * len(submissions)
-        for place, end in zip(places, await self._stored(parcels), strict=True):
+        for place, end in zip(places, await self._stored(parcels, level), strict=True):
             ends[place] = end
         return ends
 
-    async def _stored(self, parcels: list[Parcel]) -> list[End]:
+    async def _stored(self, parcels: list[Parcel], level: Durability) -> list[End]:
         """The ends of all that is in these parcels, in order."""
         if parcels:
-            await asyncio.wait([parcel.stored for parcel in parcels], timeout=SUBMIT_S)
+            await asyncio.wait([parcel.stored for parcel in parcels], timeout=_patience_s(level))
         ends: list[End] = []
         for parcel in parcels:
             if parcel.stored.done():
@@ -276,18 +294,18 @@ class Producer:
             len(submission.record.payload)
         )
 
-    async def _lane(self, queue: str) -> Lane:
+    async def _lane(self, queue: str, level: Durability) -> Lane:
         if self._group is None:
             raise StoreUnavailable("this process is starting or stopping")
         if sum(lane.bytes for lane in self._lanes.values()) > WAITING_BYTES_MAX:
             raise StoreUnavailable("too many submissions wait for the store; slow down")
-        found = self._lanes.get(queue)
+        found = self._lanes.get((queue, level))
         if found is None:
             with anyio.move_on_after(SUBMIT_S):
                 await self._store.route(queue)
-                found = self._lanes.get(queue)
+                found = self._lanes.get((queue, level))
                 if found is None:
-                    found = self._lanes[queue] = Lane(queue, self._store, self.on_news)
+                    found = self._lanes[queue, level] = Lane(queue, level, self._store, self.on_news)
                     self._group.start_soon(found.run)
         if found is None:
             raise StoreUnavailable("the store did not answer in time")

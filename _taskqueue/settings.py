@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from _taskqueue.domain.durability import Durability
 from _taskqueue.domain.durations import parse_duration, parse_size
 from _taskqueue.domain.errors import UsageError
 from _taskqueue.domain.task import QUEUE_NAME, TASK_NAME
@@ -58,6 +59,7 @@ class Settings:
     namespace: str
     data_dir: Path
     fsync: str
+    durability: Durability
     handlers: tuple[str, ...]
     default_task: str
     queues: tuple[tuple[str, float], ...]
@@ -128,6 +130,10 @@ def _one_of(*choices: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def _durability(text: str) -> Durability:
+    return Durability(_one_of(*Durability)(text))
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
@@ -262,6 +268,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("namespace", "taskqueue", _namespace, "first part of every key in the store", "namespace"),
     Option("data-dir", "./.taskqueue", Path, "where the embedded store keeps its data", "data_dir"),
     Option("fsync", "everysec", _one_of("everysec", "always"), "when the embedded store writes to disk: everysec, always", "fsync"),
+    Option("durability", "primary", _durability, "what a submission waits for: primary (the store), disk, replica", "durability"),
     Option("handlers", "handlers", _text, "folder or dotted module with your tasks; repeatable", "handlers", repeatable=True),
     Option("default-task", "", _task_name, "task for submissions that name none (default: the only handler, else echo)", "default_task"),
     Option("queues", "", parse_queues, "queues to serve, with weights: default,emails=5 (default: every queue)", "queues"),

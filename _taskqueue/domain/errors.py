@@ -6,7 +6,8 @@ TaskqueueError
 │   └── StoreUnsuitable   the store answers but must not be used (too old, evicts keys, wrong password)
 ├── StoreError
 │   ├── StoreUnavailable  the store is out of reach or not ready; try again
-│   └── StoreFull         the store refuses growth (maxmemory reached)
+│   ├── StoreFull         the store refuses growth (maxmemory reached)
+│   └── NotDurable        stored, but not as safely as was asked for
 ├── PayloadMismatch       the payload does not fit the handler's parameters; never retried
 └── HandlerSignal         what a handler raises to steer its own task
     ├── Retry             run again later
@@ -43,6 +44,10 @@ class StoreUnavailable(StoreError):
 
 class StoreFull(StoreError):
     """The store refuses to grow (``maxmemory`` reached). Nothing was written."""
+
+
+class NotDurable(StoreError):
+    """It may be stored, but is not known to be as safe as was asked for; sending the same ids again changes nothing."""
 
 
 class Refusal(TaskqueueError):

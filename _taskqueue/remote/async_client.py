@@ -21,7 +21,7 @@ from _taskqueue.remote.calls import Calls
 from _taskqueue.remote.errors import ClientError, Limited
 from _taskqueue.remote.flows import Flow, Patience, Pause, Reply, Request, check, described
 from _taskqueue.remote.gathering import Gathering
-from _taskqueue.remote.submission import Results, Terms, task_body
+from _taskqueue.remote.submission import Durability, Results, Terms, task_body
 from _taskqueue.remote.tail import INTERNAL, LOST, OPEN, Lines, Tail, Watch
 from _taskqueue.remote.task_calls import Filters, Listing, log_request
 from _taskqueue.remote.transport import arguments, options, reply_of, stream_arguments, unreachable
@@ -51,6 +51,7 @@ class AsyncClient:
     Args:
         url: of the server; by default that of TASKQUEUE_API_URL, else http://127.0.0.1:8080.
         token: by default that of TASKQUEUE_API_TOKEN, if any.
+        durability: what submissions wait for, ``disk`` or ``replica``; by default what the server waits for.
         linger: seconds that a submission waits for others to go with, while another is under way; one that is alone goes
             at once. None sends each for itself.
         retry_for: seconds to go on trying what can be tried again; 0 tries once.
@@ -66,6 +67,7 @@ class AsyncClient:
         url: str | None = None,
         token: str | None = None,
         *,
+        durability: Durability | None = None,
         linger: float | None = LINGER_S,
         retry_for: float = 30.0,
         timeout: float = 10.0,
@@ -75,7 +77,7 @@ class AsyncClient:
         random: Callable[[], float] = chance.random,
     ) -> None:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=REQUESTS_MAX)
-        self._http = httpx.AsyncClient(**options(url, token), transport=transport, limits=limits)
+        self._http = httpx.AsyncClient(**options(url, token, durability), transport=transport, limits=limits)
         self._requests, self._holds = anyio.CapacityLimiter(REQUESTS_MAX), anyio.CapacityLimiter(HOLDS_MAX)
         self._timeout_s, self._sleep = timeout, sleep
         self.calls = Calls(Patience(retry_for, clock, random))

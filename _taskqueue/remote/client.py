@@ -20,7 +20,7 @@ from _taskqueue.remote.buffer import Buffer
 from _taskqueue.remote.calls import Calls
 from _taskqueue.remote.errors import ClientError
 from _taskqueue.remote.flows import Flow, Patience, Pause, Reply, Request, check, described
-from _taskqueue.remote.submission import Terms
+from _taskqueue.remote.submission import Durability, Terms
 from _taskqueue.remote.tail import INTERNAL, LOST, OPEN, Lines, Tail, Watch
 from _taskqueue.remote.task_calls import Filters, Listing, log_request
 from _taskqueue.remote.transport import arguments, options, reply_of, stream_arguments, unreachable
@@ -44,6 +44,7 @@ class Client:
     Args:
         url: of the server; by default that of TASKQUEUE_API_URL, else http://127.0.0.1:8080.
         token: by default that of TASKQUEUE_API_TOKEN, if any.
+        durability: what submissions wait for, ``disk`` or ``replica``; by default what the server waits for.
         retry_for: seconds to go on trying what can be tried again; 0 tries once.
         timeout: seconds that the server may be silent.
         transport: of httpx, for tests and for unusual networks.
@@ -57,6 +58,7 @@ class Client:
         url: str | None = None,
         token: str | None = None,
         *,
+        durability: Durability | None = None,
         retry_for: float = 30.0,
         timeout: float = 10.0,
         transport: httpx.BaseTransport | None = None,
@@ -64,7 +66,7 @@ class Client:
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = chance.random,
     ) -> None:
-        self._http = httpx.Client(**options(url, token), transport=transport)
+        self._http = httpx.Client(**options(url, token, durability), transport=transport)
         self._timeout_s, self._sleep = timeout, sleep
         self.calls = Calls(Patience(retry_for, clock, random))
 

@@ -17,6 +17,9 @@ Duration = float | str | timedelta
 Time = datetime | str
 """With its offset."""
 
+Durability = Literal["primary", "disk", "replica"]
+"""How safe a submission is before it is answered."""
+
 BATCH_TASKS = 500
 BATCH_BYTES = 8 * 1024 * 1024
 """Batches are cut at this size, well under what a server takes as one request."""

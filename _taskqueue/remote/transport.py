@@ -11,6 +11,7 @@ from _taskqueue import __version__
 from _taskqueue.domain.errors import UsageError
 from _taskqueue.remote.errors import Unreachable
 from _taskqueue.remote.flows import Reply, Request
+from _taskqueue.remote.submission import Durability
 
 URL_VARIABLE, TOKEN_VARIABLE = "TASKQUEUE_API_URL", "TASKQUEUE_API_TOKEN"
 URL_DEFAULT = "http://127.0.0.1:8080"
@@ -19,12 +20,13 @@ UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.Uns
 """Errors after which the server has seen nothing of the request."""
 
 
-def options(url: str | None, token: str | None) -> dict[str, Any]:
+def options(url: str | None, token: str | None, durability: Durability | None = None) -> dict[str, Any]:
     """What both of httpx's clients are made with.
 
     Args:
         url: of the server; by default that of TASKQUEUE_API_URL.
         token: by default that of TASKQUEUE_API_TOKEN, if any.
+        durability: how safe a submission must be before it is answered; by default as the server has it.
 
     Raises:
         UsageError: the URL is none.
@@ -40,6 +42,8 @@ def options(url: str | None, token: str | None) -> dict[str, Any]:
     headers = {"User-Agent": f"taskqueue-python/{__version__}", "Accept": "application/json"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
+    if durability:
+        headers["Prefer"] = f"durability={durability}"
     return {"base_url": parsed, "headers": headers}
 
 

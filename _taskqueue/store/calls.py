@@ -1,18 +1,19 @@
 """Calls to Redis: the connection, scripts by their verb, and errors in the product's own words.
 
 Every call raises StoreUnavailable when Redis is out of reach or not ready (the outcome is then unknown) and StoreFull
-when it refuses to grow; other errors of Redis are defects and pass through.
+when it refuses to grow.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from itertools import chain
 from typing import Any
 
-from redis.exceptions import NoPermissionError, NoScriptError
+from redis.exceptions import NoScriptError
 
+from _taskqueue.domain.durability import Durability
 from _taskqueue.domain.errors import StoreUnsuitable
 from _taskqueue.metrics import Metrics
 from _taskqueue.store import faults
@@ -52,15 +53,17 @@ class Calls:
 
     # -- the connection ---------------------------------------------------------------------------------------------
 
-    async def check(self) -> None:
-        """See that the store can be used.
+    async def check(self, level: Durability = Durability.PRIMARY) -> list[str]:
+        """See that the store can be used for writes of this level; gives what its owner should know.
 
         Raises:
-            StoreUnsuitable: older than 6.2, evicts keys, or refuses what the scripts need.
+            StoreUnsuitable: older than 6.2, evicts keys, or has no disk or replica for the level.
             StoreUnavailable: no answer, or still loading.
         """
         if self.connector.in_memory:
-            return
+            if level is not Durability.PRIMARY:
+                raise StoreUnsuitable(f"memory:// keeps nothing, so it cannot promise --durability {level}; name a real store")
+            return ["memory:// keeps nothing: all tasks are gone when this process ends"]
         info = await self.command("check", "INFO")
         fields = _read_info(info)
         version = str(fields.get("redis_version", "0"))
@@ -72,6 +75,22 @@ class Calls:
                 f"the Redis at {self.connector.shown} may evict keys (maxmemory-policy {policy}), so tasks could vanish; "
                 "run: redis-cli config set maxmemory-policy noeviction"
             )
+        return self._read_safety(fields, level)
+
+    def _read_safety(self, fields: Mapping[str, Any], level: Durability) -> list[str]:
+        keeps, copies = str(fields.get("aof_enabled", "1")) == "1", int(fields.get("connected_slaves", 0))
+        if level is Durability.DISK and not keeps:
+            raise StoreUnsuitable(
+                f"the Redis at {self.connector.shown} keeps no append-only file, so it cannot promise --durability disk; "
+                "run: redis-cli config set appendonly yes"
+            )
+        if level is Durability.REPLICA and not copies:
+            return ["no replica is connected: with --durability replica submissions are refused until one is"]
+        if keeps or copies:
+            return []
+        return [
+            "the store has neither an append-only file nor a replica: a restart of it loses tasks; run: redis-cli config set appendonly yes"
+        ]
 
     async def memory_share(self) -> float:
         """How much of its memory limit the store uses, from 0 to 1; 0 when it has none."""
@@ -87,13 +106,25 @@ class Calls:
 
     async def command(self, op: str, *args: Any) -> Any:
         """One command; ``op`` names it in the metrics."""
+        return await self._timed(op, self._client.execute_command(*args))
+
+    async def pipeline(self, op: str, key: str, *commands: tuple[Any, ...]) -> list[Any]:
+        """Commands on the node of a key, down one connection; gives replies, and errors in the place of replies."""
+        client: Any = self._client
+        clustered = self.connector.scheme == "redis+cluster"
+        where = {"target_nodes": client.get_node_from_key(key)} if clustered else {}
+        line = client.pipeline() if clustered else client.pipeline(transaction=False)
+        for one in commands:
+            line.execute_command(*one, **where)
+        replies: list[Any] = await self._timed(op, line.execute(raise_on_error=False))
+        return replies
+
+    async def _timed(self, op: str, call: Awaitable[Any]) -> Any:
         began = time.perf_counter()
         try:
-            return await self._client.execute_command(*args)
+            return await call
         except NoScriptError:
             raise
-        except NoPermissionError as error:
-            raise StoreUnsuitable(f"the Redis user lacks a permission: {error}") from None
         except Exception as error:
             raise self.translated(error) from error
         finally:

@@ -22,13 +22,20 @@ _PASSING_PREFIXES = ("BUSY", "MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN
 
 
 def translate(error: Exception) -> StoreError | None:
-    """The product's own error for an exception of redis-py, or None when it is a defect of ours."""
+    """The product's own error for an exception of redis-py; None for what is none of it.
+
+    What Redis refuses for a reason unknown (a key of the wrong type, a script that fails) is an error of that call too:
+    other queues go on, and the loop that met it says so and tries again.
+    """
     if _is_full(error):
         return StoreFull("the store has reached its memory limit and accepts no more data")
     if isinstance(error, PASSING_FAULTS):
         return StoreUnavailable(f"the store does not answer: {_first_line(error)}")
-    if isinstance(error, rx.ResponseError) and str(error).startswith(_PASSING_PREFIXES):
-        return StoreUnavailable(f"the store is not ready: {_first_line(error)}")
+    if isinstance(error, rx.NoPermissionError):
+        return StoreUnavailable(f"the store's user lacks a permission: {_first_line(error)}")
+    if isinstance(error, rx.ResponseError):
+        ready = "is not ready" if str(error).startswith(_PASSING_PREFIXES) else "refuses a command"
+        return StoreUnavailable(f"the store {ready}: {_first_line(error)}")
     return None
 
 

@@ -49,6 +49,7 @@ QUEUE_KEYS: dict[str, str] = {
     "stats": "hash m<minute>:series → count for three hours, h<hour>:series for a week; trimmed",
     "watched": "string that watchers of events keep alive; lives 10 s",
     "events": "stream of what, count, ids; at most about 2,000 entries, written only while watched",
+    "durable": "string written after a write that is waited for; lives 10 s",
     "wake": "list of at most one token that idle workers block on",
 }
 """Name → type, what it holds, its bound or life."""

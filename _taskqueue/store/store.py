@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from _taskqueue.domain import ids
+from _taskqueue.domain.durability import Durability
 from _taskqueue.domain.errors import UsageError
 from _taskqueue.domain.states import State
 from _taskqueue.domain.task import Claim, Record, Submission
@@ -27,8 +28,8 @@ from _taskqueue.store.answers import (
     read_sight,
     score_pairs,
 )
-from _taskqueue.store.calls import Calls
 from _taskqueue.store.connect import BLOCK_S, Client, Connector
+from _taskqueue.store.durable import DurableCalls
 
 CLAIM_MAX = 200
 SUBMIT_MAX = 1_000
@@ -42,7 +43,7 @@ MINUTES_KEPT, HOURS_KEPT = 180, 168
 _TERMS = [str(priority) for priority in range(10)]
 
 
-class Store(Calls):
+class Store(DurableCalls):
     """The queue's state in Redis, for one namespace."""
 
     def __init__(
@@ -85,7 +86,9 @@ class Store(Calls):
 
     # -- producing --------------------------------------------------------------------------------------------------
 
-    async def submit(self, queue: str, batch: Sequence[tuple[str, Submission]]) -> dict[str, Denial]:
+    async def submit(
+        self, queue: str, batch: Sequence[tuple[str, Submission]], level: Durability = Durability.PRIMARY
+    ) -> dict[str, Denial]:
         """Accept up to SUBMIT_MAX new tasks of one queue; gives those that were not accepted. Ids known before are fine."""
         plain: list[Any] = []
         rich: list[Any] = []
@@ -95,7 +98,7 @@ class Store(Calls):
                 plain += (task_id, record, _terms(submission))
             else:
                 rich += (task_id, record, _terms(submission), *_extras(submission))
-        _, _, *denied = await self.run("submit", queue, self.head_start_ms, len(plain) // 3, *plain, *rich)
+        _, _, *denied = await self.run_durably(level, "submit", queue, self.head_start_ms, len(plain) // 3, *plain, *rich)
         texts = [text.decode() for text in denied]
         return {task_id: Denial(why, holder) for task_id, why, holder in zip(texts[::3], texts[1::3], texts[2::3], strict=True)}
 

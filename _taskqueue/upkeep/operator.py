@@ -11,7 +11,7 @@ from collections.abc import Callable
 import anyio
 from anyio.abc import TaskStatus
 
-from _taskqueue.domain.errors import StoreError, StoreUnsuitable
+from _taskqueue.domain.errors import StoreError
 from _taskqueue.domain.states import TERMINAL, State
 from _taskqueue.store.answers import Sight
 from _taskqueue.store.browse import Browse
@@ -64,7 +64,7 @@ class Operator:
             try:
                 for operation_id in await self._operations.under_way():
                     await self._carry_out(operation_id)
-            except (StoreError, StoreUnsuitable) as error:
+            except StoreError as error:
                 log.debug("operations wait: %s", error)
             await self._pause(LOOK_S)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 from anyio.abc import TaskStatus
 
-from _taskqueue.domain.errors import StoreError, StoreUnsuitable
+from _taskqueue.domain.errors import StoreError
 from _taskqueue.metrics import OTHER_QUEUE, Metrics
 from _taskqueue.store.answers import Count
 from _taskqueue.store.store import Store
@@ -26,7 +26,7 @@ class Sampler:
             try:
                 await self.sample()
                 self._metrics.redis_up.set(1)
-            except (StoreError, StoreUnsuitable):
+            except StoreError:
                 self._metrics.redis_up.set(0)
             with anyio.move_on_after(SAMPLE_S):
                 await self._stopping.wait()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import anyio
 from anyio.abc import TaskStatus
 
-from _taskqueue.domain.errors import StoreError, StoreUnsuitable
+from _taskqueue.domain.errors import StoreError
 from _taskqueue.metrics import Metrics
 from _taskqueue.settings import Settings
 from _taskqueue.store.store import PAGE, Store
@@ -49,7 +49,7 @@ class Scheduler:
             try:
                 await self.tick()
                 away = False
-            except (StoreError, StoreUnsuitable) as error:
+            except StoreError as error:
                 if not away:
                     log.warning("upkeep waits: %s", error)
                 away = True

@@ -20,7 +20,7 @@ import msgspec
 from anyio.abc import TaskStatus
 from quart import Response, g, request
 
-from _taskqueue.domain.errors import StoreError, StoreUnsuitable
+from _taskqueue.domain.errors import StoreError
 from _taskqueue.store.answers import Count
 from _taskqueue.store.browse import Browse
 from _taskqueue.store.eventlog import Event, EventLog
@@ -111,7 +111,7 @@ class Live:
                 continue
             try:
                 await self._round()
-            except (StoreError, StoreUnsuitable) as error:
+            except StoreError as error:
                 log.debug("events wait: %s", error)
             with anyio.move_on_after(READ_S):
                 await self._stopping.wait()

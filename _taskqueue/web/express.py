@@ -89,7 +89,7 @@ class Express:
             task_id = await self._api.store_one(submission)
         except Problem as problem:
             raise self._api.rejected(problem) from None
-        return 202, b"application/json", headers_of(task_id, ignored), msgspec.json.encode(Accepted(task_id)) + b"\n"
+        return 202, b"application/json", headers_of(task_id, ignored, self._api.durability), msgspec.json.encode(Accepted(task_id)) + b"\n"
 
     async def _read(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
         """The whole body. Raises Problem when it is too large, too slow, in crumbs, or cut off."""

@@ -16,7 +16,7 @@ import msgspec
 from quart import Response
 
 from _taskqueue import __version__
-from _taskqueue.domain.errors import StoreError, StoreUnsuitable
+from _taskqueue.domain.errors import StoreError
 from _taskqueue.life import Life
 from _taskqueue.store.store import Store
 from _taskqueue.web.problems import json_response
@@ -64,7 +64,7 @@ class Health:
             with anyio.move_on_after(STORE_ANSWER_S):
                 await self._store.ping()
                 well = True
-        except (StoreError, StoreUnsuitable):
+        except StoreError:
             pass
         self._asked_at, self._store_is_well = time.monotonic(), well
         return well

@@ -8,7 +8,7 @@ from contextlib import suppress
 import anyio
 from anyio.abc import TaskStatus
 
-from _taskqueue.domain.errors import StoreError, StoreFull, StoreUnsuitable
+from _taskqueue.domain.errors import StoreError, StoreFull
 from _taskqueue.store.store import Store
 
 LOOK_S = 5.0
@@ -30,7 +30,7 @@ class Pressure:
         """Look every few seconds, until the process stops."""
         task_status.started()
         while not self._stopping.is_set():
-            with suppress(StoreError, StoreUnsuitable):  # calls will say so themselves
+            with suppress(StoreError):  # calls will say so themselves
                 self.used_share = await self._store.memory_share()
             with anyio.move_on_after(LOOK_S):
                 await self._stopping.wait()

@@ -12,7 +12,7 @@ import msgspec
 from quart import Response
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from _taskqueue.domain.errors import KeyHeld, QueueFull, Refusal, StoreError, StoreFull, StoreUnavailable
+from _taskqueue.domain.errors import KeyHeld, NotDurable, QueueFull, Refusal, StoreError, StoreFull, StoreUnavailable
 from _taskqueue.terms import FieldError, PayloadTooLarge, TermsError
 
 RETRY_SOON_S, RETRY_LATER_S = 1, 10
@@ -77,6 +77,8 @@ def from_store(error: StoreError) -> Problem:
     """The store cannot do it now; nothing that was accepted is lost."""
     if isinstance(error, StoreFull):
         return Problem(503, "storage_full", f"{error}; nothing was stored", retry_after_s=RETRY_LATER_S)
+    if isinstance(error, NotDurable):
+        return Problem(503, "not_durable", f"{error}; try again under the same Idempotency-Key", retry_after_s=RETRY_SOON_S)
     return Problem(503, "backend_unavailable", f"{error}; try again", retry_after_s=RETRY_SOON_S)
 
 

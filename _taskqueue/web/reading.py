@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from quart import request
 
+from _taskqueue.domain.durability import Durability
 from _taskqueue.domain.durations import parse_duration
 from _taskqueue.domain.states import State
 from _taskqueue.domain.task import Submission
@@ -94,6 +95,22 @@ def read_wait(text: str) -> float | None:
     """How long the caller wants to wait, from ``?wait=`` or ``Prefer: wait=``, at most WAIT_MAX_S."""
     text = text or preference("wait") or ""
     return min(read_seconds("wait", text), WAIT_MAX_S) if text else None
+
+
+def read_durability() -> Durability | None:
+    """How safe a submission must be before it is answered, from ``Prefer: durability=``. Raises Problem."""
+    text = preference("durability")
+    if text is None:
+        return None
+    try:
+        return Durability(text)
+    except ValueError:
+        raise Problem(400, "invalid_header", f"Prefer: durability must be one of {', '.join(Durability)}") from None
+
+
+def applied(level: Durability) -> dict[str, str]:
+    """The header that says how safe what was accepted is (RFC 7240); none for what is so anyway."""
+    return {} if level is Durability.PRIMARY else {"Preference-Applied": f"durability={level}"}
 
 
 def read_seconds(name: str, text: Any) -> float:

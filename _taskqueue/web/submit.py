@@ -10,6 +10,7 @@ import anyio
 import msgspec
 from quart import Response, g, request
 
+from _taskqueue.domain.durability import Durability
 from _taskqueue.domain.errors import KeyHeld, QueueFull, Refusal, StoreError, StoreFull
 from _taskqueue.domain.states import State
 from _taskqueue.domain.task import Submission
@@ -23,7 +24,7 @@ from _taskqueue.web.connection import STREAMED
 from _taskqueue.web.idempotency import Idempotency, Reservation, read_key
 from _taskqueue.web.pressure import Pressure
 from _taskqueue.web.problems import ANSWER_S, Problem, from_refusal, from_store, from_terms, in_time, json_response
-from _taskqueue.web.reading import Duration, body_bytes_max, preference, read_submission, read_wait
+from _taskqueue.web.reading import Duration, applied, body_bytes_max, preference, read_durability, read_submission, read_wait
 from _taskqueue.web.routing import Media, Scope, body_bytes, read_body, route
 from _taskqueue.web.shapes import Accepted, TaskDetail, show_detail
 
@@ -76,21 +77,30 @@ class SubmitApi:
         self._idempotency, self._pressure = idempotency, pressure
         self._body_bytes_max = body_bytes_max(producer)
 
+    @property
+    def durability(self) -> Durability:
+        """What is waited for when a request does not say."""
+        return self._producer.durability
+
     @route(
         "POST", "/tasks", scope=Scope.SUBMIT, contract=True, query=SubmitQuery, body=SubmitBody,
         answers={202: (Accepted, TaskDetail)}, problems=(400, 409, 413, 422, 503),
     )  # fmt: skip
     async def submit(self, query: SubmitQuery) -> Response:
-        """Accept one task; the body is exactly {"task_id": …} unless more is asked for."""
-        wait_s = read_wait(query.wait)
+        """Accept one task; the body is exactly {"task_id": …} unless more is asked for.
+
+        ``Prefer: durability=disk`` or ``replica`` answers when it is safe there (503 where it cannot be), ``Prefer: wait=5``
+        when it has ended or the time is up.
+        """
+        wait_s, level = read_wait(query.wait), read_durability() or self.durability
         body = await body_bytes(self._body_bytes_max)
         try:
             submission, ignored = await self.read_one(body, strict="strict" in request.args)
             taken = await self._reserve(body, [submission])
-            task_id = taken.ids[0] if taken and taken.answered else await self.store_one(submission, taken)
+            task_id = taken.ids[0] if taken and taken.answered else await self.store_one(submission, taken, level)
         except Problem as problem:
             raise self.rejected(problem) from None
-        headers = headers_of(task_id, ignored)
+        headers = headers_of(task_id, ignored, level)
         if taken and taken.answered:
             headers["Idempotency-Replayed"] = "true"
         if wait_s is None and preference("return") != "representation":
@@ -106,10 +116,11 @@ class SubmitApi:
     )  # fmt: skip
     async def submit_batch(self, query: StreamQuery) -> Response:
         """Accept up to 1,000 tasks, or any number as lines of JSON; each gets its own result, in order."""
+        level = read_durability() or self.durability
         if request.mimetype == STREAMED:
             if "Idempotency-Key" in request.headers:
                 raise Problem(422, "invalid_field", "Idempotency-Key: does not go with a stream; give its tasks unique keys")
-            return self._stream(query.results == "errors")
+            return self._stream(query.results == "errors", level)
         read_key(request.headers.get("Idempotency-Key"))
         body = await body_bytes(max(BATCH_BYTES_MAX, self._body_bytes_max))
         batch: BatchBody = read_body(body, BatchBody)
@@ -122,8 +133,8 @@ class SubmitApi:
         good = [one for one in read if isinstance(one, Submission)]
         taken = await self._reserve(body, good) if good else None
         if taken and taken.answered:
-            return json_response(msgspec.Raw(taken.body), 202, {"Idempotency-Replayed": "true"})
-        stored = await self._store_many(good, taken.ids if taken else ())
+            return json_response(msgspec.Raw(taken.body), 202, {"Idempotency-Replayed": "true", **applied(level)})
+        stored = await self._store_many(good, taken.ids if taken else (), level)
         results = self._merge(read, stored)
         count = sum(result.task_id is not None for result in results)
         shown = BatchAnswer(count, len(results) - count, batch.batch_id, results)
@@ -134,7 +145,7 @@ class SubmitApi:
             raise Problem(422, "all_refused", f"none of the {len(results)} tasks was accepted", **msgspec.structs.asdict(shown))
         if taken is not None and away is None:
             await self._keep(taken, msgspec.json.encode(shown))
-        return json_response(shown, 202)
+        return json_response(shown, 202, applied(level))
 
     # -- one --------------------------------------------------------------------------------------------------------
 
@@ -160,11 +171,11 @@ class SubmitApi:
             raise Problem(422, "idempotency_mismatch", detail)
         return taken
 
-    async def store_one(self, submission: Submission, taken: Reservation | None = None) -> str:
+    async def store_one(self, submission: Submission, taken: Reservation | None = None, level: Durability | None = None) -> str:
         """Accept it; gives the id of the task that stands for it. Raises Problem."""
         try:
             self._pressure.check()
-            task_id = await self._producer.submit(submission, taken.ids[0] if taken else "")
+            task_id = await self._producer.submit(submission, taken.ids[0] if taken else "", level)
         except (Refusal, StoreFull) as refusal:
             raise await self._explained(refusal) from None
         except StoreError as error:
@@ -216,10 +227,10 @@ class SubmitApi:
             return msgspec.structs.replace(submission, record=record)
         return submission
 
-    async def _store_many(self, good: Sequence[Submission], ids: Sequence[str]) -> list[Outcome]:
+    async def _store_many(self, good: Sequence[Submission], ids: Sequence[str], level: Durability) -> list[Outcome]:
         try:
             self._pressure.check()
-            return list(await self._producer.submit_many(good, ids))
+            return list(await self._producer.submit_many(good, ids, level))
         except StoreError as error:
             raise self.rejected(from_store(error)) from None
 
@@ -235,17 +246,17 @@ class SubmitApi:
 
     # -- lines ------------------------------------------------------------------------------------------------------
 
-    def _stream(self, only_errors: bool) -> Response:
-        response = Response(self._lines(request.body, only_errors), 200, {}, STREAMED)
+    def _stream(self, only_errors: bool, level: Durability) -> Response:
+        response = Response(self._lines(request.body, only_errors, level), 200, applied(level), STREAMED)
         response.timeout = None
         return response
 
-    async def _lines(self, body: Any, only_errors: bool) -> AsyncIterator[bytes]:
+    async def _lines(self, body: Any, only_errors: bool, level: Durability) -> AsyncIterator[bytes]:
         accepted = rejected = 0
         try:
             async for lines in _read_lines(body, self._body_bytes_max):
                 read = [await self._try_read(line, None) for line in lines]
-                results = self._merge(read, await self._store_lines([one for one in read if isinstance(one, Submission)]))
+                results = self._merge(read, await self._store_lines([one for one in read if isinstance(one, Submission)], level))
                 count = sum(result.task_id is not None for result in results)
                 accepted, rejected = accepted + count, rejected + len(results) - count
                 shown = [result for result in results if result.error is not None] if only_errors else results
@@ -254,16 +265,16 @@ class SubmitApi:
             yield msgspec.json.encode(BatchResult(None, problem.document())) + b"\n"
         yield msgspec.json.encode({"accepted": accepted, "rejected": rejected}) + b"\n"
 
-    async def _store_lines(self, good: Sequence[Submission]) -> Sequence[Outcome]:
+    async def _store_lines(self, good: Sequence[Submission], level: Durability) -> Sequence[Outcome]:
         try:
-            return await self._store_many(good, ())
+            return await self._store_many(good, (), level)
         except Problem as problem:
             return [problem] * len(good)
 
 
-def headers_of(task_id: str, ignored: Sequence[str]) -> dict[str, str]:
+def headers_of(task_id: str, ignored: Sequence[str], level: Durability) -> dict[str, str]:
     """The headers of an accepted submission."""
-    headers = {"Location": f"/tasks/{task_id}"}
+    headers = {"Location": f"/tasks/{task_id}", **applied(level)}
     if ignored:
         headers["X-Ignored-Fields"] = quote(", ".join(ignored), safe=", ")[:IGNORED_CHARS_MAX]
     return headers

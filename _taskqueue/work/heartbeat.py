@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
-from _taskqueue.domain.errors import StoreError, StoreUnsuitable
+from _taskqueue.domain.errors import StoreError
 from _taskqueue.metrics import Metrics
 from _taskqueue.store.calls import BeatStore
 from _taskqueue.store.store import Store
@@ -106,7 +106,7 @@ class Heartbeat:
             if time.monotonic() - self._announced_at >= ANNOUNCE_S:
                 beats.announce(self._tasks)
                 self._announced_at = time.monotonic()
-        except (StoreError, StoreUnsuitable) as error:
+        except StoreError as error:
             log.debug("no heartbeat: %s", error)
 
     def _look_at_the_loop(self) -> None:

@@ -16,7 +16,7 @@ from typing import Protocol
 import anyio
 from anyio.abc import TaskStatus
 
-from _taskqueue.domain.errors import StoreError, StoreUnsuitable
+from _taskqueue.domain.errors import StoreError
 from _taskqueue.domain.task import Claim, Outcome
 from _taskqueue.metrics import Metrics
 from _taskqueue.store import wire
@@ -179,7 +179,7 @@ class Line:
             await self._store.settle_and_claim(self.queue, self.lease, self._compose(0))
             await self._store.release(self.queue, self.lease, self.held - set(self._settled), close=True)
             self.held.clear()
-        except (StoreError, StoreUnsuitable) as error:
+        except StoreError as error:
             self.clean = False
             log.warning("queue %s: %s; its %d unfinished tasks return when the lease ends", self.queue, error, len(self.held))
 
@@ -269,7 +269,7 @@ class Line:
                 if self._unsure:
                     await self._reconcile()
                 answer = await self._store.settle_and_claim(self.queue, self.lease, exchange)
-            except (StoreError, StoreUnsuitable) as error:
+            except StoreError as error:
                 self._unsure = True
                 if not complained:
                     log.warning("queue %s: %s; trying again, running tasks go on", self.queue, error)

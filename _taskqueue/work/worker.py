@@ -18,7 +18,7 @@ import msgspec
 from anyio.abc import TaskStatus
 
 from _taskqueue import __version__
-from _taskqueue.domain.errors import HandlerError, StoreError, StoreUnsuitable
+from _taskqueue.domain.errors import HandlerError, StoreError
 from _taskqueue.domain.task import Claim
 from _taskqueue.life import Life
 from _taskqueue.metrics import Metrics
@@ -149,7 +149,7 @@ class Worker:
         self.dispatcher.close()
         with anyio.move_on_after(CLOSE_S):
             await lines_ended.wait()
-            with suppress(StoreError, StoreUnsuitable):
+            with suppress(StoreError):
                 await self._store.forget_worker(self.name)
         self.clean = lines_ended.is_set() and all(line.clean for line in self.dispatcher.lines.values())
         log.info("worker stopped; %d tasks went back to their queues", back, extra={"event": "worker.stopped"})

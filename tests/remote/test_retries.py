@@ -263,6 +263,15 @@ def test_url_and_token_come_from_the_environment(monkeypatch: pytest.MonkeyPatch
     assert request.headers["Authorization"] == "Bearer secret"
 
 
+def test_what_submissions_wait_for_is_said_with_each() -> None:
+    script = Script(accepted())
+
+    with Client("http://queue.test", durability="replica", transport=httpx.MockTransport(script.answer)) as client:
+        client.submit("x")
+
+    assert script.requests[0].headers["Prefer"] == "durability=replica"
+
+
 def test_parts_of_a_path_cannot_change_it() -> None:
     script = Script(httpx.Response(200, json={"task_id": "a", "state": "pending"}))
 

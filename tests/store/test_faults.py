@@ -1,4 +1,4 @@
-"""How each fault of Redis is read: try again, full, or a defect of ours."""
+"""How each fault of Redis is read: try again, full, refused, or a defect of ours."""
 
 from __future__ import annotations
 
@@ -34,6 +34,14 @@ def test_a_full_store_is_full(error: Exception) -> None:
     assert isinstance(translate(error), StoreFull)
 
 
-@pytest.mark.parametrize("error", [rx.ResponseError("WRONGTYPE"), rx.DataError("x"), ValueError("ours")])
+@pytest.mark.parametrize("error", [rx.ResponseError("WRONGTYPE"), rx.NoPermissionError("NOPERM"), rx.ResponseError("ERR script failed")])
+def test_what_redis_refuses_ends_that_call_and_no_loop(error: Exception) -> None:
+    said = translate(error)
+
+    assert isinstance(said, StoreUnavailable)
+    assert str(error) in str(said)
+
+
+@pytest.mark.parametrize("error", [rx.DataError("x"), ValueError("ours")])
 def test_a_defect_of_ours_is_not_hidden(error: Exception) -> None:
     assert translate(error) is None
