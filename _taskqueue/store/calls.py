@@ -6,10 +6,11 @@ when it refuses to grow.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Awaitable, Mapping
 from itertools import chain
-from typing import Any
+from typing import Any, Self
 
 from redis.exceptions import NoScriptError
 
@@ -50,6 +51,12 @@ class Calls:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.aclose()
+
+    def apart(self) -> Self:
+        """The same store on connections of its own, which no crowd elsewhere in this process can use up."""
+        twin = copy.copy(self)
+        twin._client = self.connector.client()  # noqa: SLF001 - its own class
+        return twin
 
     # -- the connection ---------------------------------------------------------------------------------------------
 

@@ -16,7 +16,14 @@ import hiredis
 import redis
 import redis.asyncio as aio
 from redis.asyncio.cluster import ClusterNode, RedisCluster
-from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection, parse_url
+from redis.asyncio.connection import (
+    BlockingConnectionPool,
+    Connection,
+    ConnectionPool,
+    SSLConnection,
+    UnixDomainSocketConnection,
+    parse_url,
+)
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
@@ -28,7 +35,8 @@ SOCKET_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 2.0
 BLOCK_S = 20.0
 """How long a wake-up call may block before it is sent anew: bounds how long a half-open connection goes unnoticed."""
-CONNECTIONS_MAX = 256
+CONNECTIONS_MAX = 64
+"""Of one client; whoever finds none free waits."""
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster", "memory")
 
 _PASSWORD = re.compile(r"(://[^/?@:]*:).*(?=@)")
@@ -117,13 +125,13 @@ class Connector:
 
     def client(self) -> Client:
         """An asyncio client for calls that answer at once."""
-        return self._open(SOCKET_TIMEOUT_S)
+        return self._open(SOCKET_TIMEOUT_S, BlockingConnectionPool, max_connections=CONNECTIONS_MAX, timeout=CONNECT_TIMEOUT_S)
 
     def blocking_client(self) -> Client:
         """An asyncio client whose calls may block up to BLOCK_S."""
-        return self._open(BLOCK_S + SOCKET_TIMEOUT_S)
+        return self._open(BLOCK_S + SOCKET_TIMEOUT_S, ConnectionPool)
 
-    def _open(self, socket_timeout_s: float) -> Client:
+    def _open(self, socket_timeout_s: float, pool: type[ConnectionPool], **bounds: float) -> Client:
         limits: dict[str, Any] = {
             "socket_timeout": socket_timeout_s,
             "socket_connect_timeout": CONNECT_TIMEOUT_S,
@@ -137,8 +145,7 @@ class Connector:
             return self._open_hosts(self._hosts, limits)
         options: dict[str, Any] = dict(parse_url(self.url))
         kind = options.pop("connection_class", Connection)
-        pool = ConnectionPool(connection_class=_FAST[kind], max_connections=CONNECTIONS_MAX, **{**limits, **options})
-        return aio.Redis.from_pool(pool)
+        return aio.Redis.from_pool(pool(connection_class=_FAST[kind], **{**limits, **options, **bounds}))
 
     def _open_hosts(self, hosts: Hosts, limits: dict[str, Any]) -> Client:
         if self.scheme == "redis+cluster":

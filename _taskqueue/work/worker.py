@@ -9,7 +9,7 @@ import secrets
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,7 @@ class Worker:
         self.name = worker_name()
         self.clean = True
         """everything was given back at the end"""
+        store = store.apart()
         self._store, self._producer, self._registry, self._settings, self._metrics = store, producer, registry, settings, metrics
         self._life = life
         self._execution = Execution(registry, settings, metrics, producer, self.name, random)
@@ -86,7 +87,7 @@ class Worker:
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run tasks; returns when the process stops and everything is settled or given back."""
         current_submitter.set(self._producer)
-        async with self._lifespans(), anyio.create_task_group() as group:
+        async with aclosing(self._store), self._lifespans(), anyio.create_task_group() as group:
             await group.start(self._pool.run)
             group.start_soon(self._execution.watch)
             group.start_soon(self._keep_gauges)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 import anyio
 import pytest
 
+from _taskqueue.domain.durability import Durability
 from _taskqueue.domain.errors import StoreError, StoreFull, StoreUnavailable
 from _taskqueue.domain.states import State
 from _taskqueue.domain.task import Outcome, Submission
@@ -35,13 +36,13 @@ class Probe:
         self._submit = store.submit
         monkeypatch.setattr(store, "submit", self.submit)
 
-    async def submit(self, queue: str, batch: Sequence[tuple[str, Submission]]) -> dict[str, Denial]:
+    async def submit(self, queue: str, batch: Sequence[tuple[str, Submission]], level: Durability) -> dict[str, Denial]:
         self.batches.append(len(batch))
         if self.hang:
             await anyio.sleep_forever()
         if self.errors:
             raise self.errors.pop(0)
-        return await self._submit(queue, batch)
+        return await self._submit(queue, batch, level)
 
 
 @pytest.fixture
