@@ -38,7 +38,8 @@ async def open_store(settings: Settings, metrics: Metrics) -> AsyncIterator[Stor
             log.info(embedded.describe())
         connector = Connector(url)
         store = Store(
-            connector, metrics, namespace=settings.namespace, lease_ms=int(settings.lease_s * 1000), head_start_ms=settings.head_start_ms
+            connector, metrics, namespace=settings.namespace, lease_ms=int(settings.lease_s * 1000),
+            head_start_ms=settings.head_start_ms, max_crashes=settings.max_crashes,
         )  # fmt: skip
         try:
             warnings = await _until_ready(store, connector, settings.durability)

@@ -70,6 +70,7 @@ class Settings:
     drain_timeout_s: float
     lease_s: float
     stall_limit_s: float
+    on_block: str
     max_crashes: int
     head_start_ms: int
     payload_bytes_max: int
@@ -278,6 +279,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("drain-timeout", "25s", _duration("0s", "1d"), "how long running tasks may finish at shutdown", "drain_timeout_s"),
     Option("lease", "30s", _duration("1s", "1h"), "how long a silent worker keeps its tasks", "lease_s"),
     Option("stall-limit", "60s", _duration("1s", "1d"), "how long handlers may block the event loop", "stall_limit_s"),
+    Option("blocking-handlers", "warn", _one_of("warn", "thread"), "what those get that block it: warn, thread (from then on)", "on_block"),
     Option("max-crashes", "3", _whole(1, 100), "lost workers before a task is dead as poison", "max_crashes"),
     Option("head-start", "60s", _head_start, "head start of each priority level; inf makes priorities strict", "head_start_ms"),
     Option("max-payload", "1MiB", _bytes("1", "64MiB"), "largest payload of a task", "payload_bytes_max"),

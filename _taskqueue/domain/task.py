@@ -60,6 +60,10 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
         return [*found, f"b:{self.batch}"] if self.batch else found
 
 
+UNREADABLE = Record("(unreadable)", False, 0)
+"""Stands for a record that this release cannot read. No handler can have its name, so its task waits for one that can."""
+
+
 class Unique(msgspec.Struct, frozen=True):
     """A key that only one task holds at a time."""
 

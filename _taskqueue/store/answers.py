@@ -39,6 +39,8 @@ class Answer:
     cancel: list[bytes]
     paused: bool
     claims: list[Claim]
+    suspects: list[Claim]
+    """lost so often that they must run alone: held, but not started"""
     missing: list[bytes]
 
 
@@ -50,6 +52,7 @@ class Held:
     value: bytes
     lease: str
     started: bool
+    alone: bool
     attempt: int
     crashes: int
     claimed_ms: int
@@ -62,7 +65,7 @@ class Held:
     @classmethod
     def read(cls, task_id: bytes, value: bytes) -> Held:
         lease, flag, attempt, crashes, claimed, _ = value.decode().split("|")
-        return cls(task_id, value, lease, flag == "s", int(attempt), int(crashes), int(claimed))
+        return cls(task_id, value, lease, flag in "sa", flag == "a", int(attempt), int(crashes), int(claimed))
 
 
 @dataclass(frozen=True, slots=True)

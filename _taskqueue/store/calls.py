@@ -12,10 +12,13 @@ from collections.abc import Awaitable, Mapping
 from itertools import chain
 from typing import Any, Self
 
+import msgspec
 from redis.exceptions import NoScriptError
 
+from _taskqueue.domain.beat import Beat
 from _taskqueue.domain.durability import Durability
 from _taskqueue.domain.errors import StoreUnsuitable
+from _taskqueue.domain.task import MAX_CRASHES_DEFAULT
 from _taskqueue.metrics import Metrics
 from _taskqueue.store import faults
 from _taskqueue.store.connect import Connector
@@ -33,15 +36,24 @@ class Calls:
     Args:
         lease_ms: how long a lease lasts without renewal.
         head_start_ms: head start of each priority level.
+        max_crashes: lost workers before a task is dead as poison.
     """
 
     def __init__(
-        self, connector: Connector, metrics: Metrics, *, namespace: str, lease_ms: int = 30_000, head_start_ms: int = 60_000
+        self,
+        connector: Connector,
+        metrics: Metrics,
+        *,
+        namespace: str,
+        lease_ms: int = 30_000,
+        head_start_ms: int = 60_000,
+        max_crashes: int = MAX_CRASHES_DEFAULT,
     ) -> None:
         self.connector = connector
         self.namespace = namespace
         self.lease_ms = lease_ms
         self.head_start_ms = head_start_ms
+        self.max_crashes = max_crashes
         self._metrics = metrics
         self._client = connector.client()
         self._scripts = load_scripts()
@@ -181,9 +193,9 @@ class BeatStore:
         """Extend a lease; False when it is gone. Raises StoreError."""
         return bool(self._run("renew", queue, lease, self._store.lease_ms))
 
-    def beat(self, worker: str, text: bytes) -> str:
+    def beat(self, beat: Beat) -> str:
         """Tell everybody that this worker lives; gives what it is told to do, or nothing. Raises StoreError."""
-        order: bytes = self._run("beat", "", worker, text, WORKER_SILENT_MS)
+        order: bytes = self._run("beat", "", beat.worker, msgspec.json.encode(beat), WORKER_SILENT_MS)
         return order.decode()
 
     def announce(self, tasks: Mapping[str, bytes]) -> None:

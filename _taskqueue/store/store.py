@@ -7,11 +7,14 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from _taskqueue.domain import ids
+from _taskqueue.domain.beat import Beat
 from _taskqueue.domain.durability import Durability
 from _taskqueue.domain.errors import UsageError
 from _taskqueue.domain.states import State
-from _taskqueue.domain.task import Claim, Record, Submission
+from _taskqueue.domain.task import MAX_CRASHES_DEFAULT, Claim, Record, Submission
 from _taskqueue.metrics import Metrics
 from _taskqueue.store import wire
 from _taskqueue.store.answers import (
@@ -47,9 +50,18 @@ class Store(DurableCalls):
     """The queue's state in Redis, for one namespace."""
 
     def __init__(
-        self, connector: Connector, metrics: Metrics, *, namespace: str, lease_ms: int = 30_000, head_start_ms: int = 60_000
+        self,
+        connector: Connector,
+        metrics: Metrics,
+        *,
+        namespace: str,
+        lease_ms: int = 30_000,
+        head_start_ms: int = 60_000,
+        max_crashes: int = MAX_CRASHES_DEFAULT,
     ) -> None:
-        super().__init__(connector, metrics, namespace=namespace, lease_ms=lease_ms, head_start_ms=head_start_ms)
+        super().__init__(
+            connector, metrics, namespace=namespace, lease_ms=lease_ms, head_start_ms=head_start_ms, max_crashes=max_crashes
+        )  # fmt: skip
         self._routes: dict[str, int] = {}
         self._queues: dict[int, str] = {}
         self._queues_read_at = -math.inf
@@ -71,8 +83,9 @@ class Store(DurableCalls):
         """Every queue ever used, by name; from memory when it was read less than ``max_age_s`` ago."""
         if time.monotonic() - self._queues_read_at >= max_age_s:
             self._queues_read_at = time.monotonic()
-            for name, number in pairs(await self.command("queues", "HGETALL", self.key("queues"))):
-                self._routes[name.decode()], self._queues[int(number)] = int(number), name.decode()
+            found = pairs(await self.command("queues", "HGETALL", self.key("queues")))
+            self._routes = {name.decode(): int(number) for name, number in found}  # whatever vanished is registered anew
+            self._queues = {number: name for name, number in self._routes.items()}
         return sorted(self._routes)
 
     async def queue_of(self, task_id: str) -> str | None:
@@ -125,14 +138,14 @@ class Store(DurableCalls):
         """Settle, promote, claim; None when the lease is gone and nothing was done."""
         reply = await self.run(
             "settle_and_claim", queue, lease, self.lease_ms, self.head_start_ms, exchange.limit, exchange.slots,
-            CLAIM_BYTES_MAX, len(exchange.succeeded) // 2, *exchange.succeeded, *exchange.reports,
+            CLAIM_BYTES_MAX, self.max_crashes - 1, len(exchange.succeeded) // 2, *exchange.succeeded, *exchange.reports,
         )  # fmt: skip
         return self._read_answer(queue, lease, reply) if reply else None
 
     def _read_answer(self, queue: str, lease: str, reply: list[Any]) -> Answer:
         now, due_in, holding, newest, late, refused, cancel, paused, flat, pasts, missing = reply
         head_start, decode = self.head_start_ms, wire.decode_record
-        claims = []
+        claims, suspects = [], []
         for task_id, score, body in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
             record = decode(body)
             claims.append(Claim(task_id, record, int(score) + record.priority * head_start, 1, 0, lease, queue))
@@ -140,7 +153,11 @@ class Store(DurableCalls):
             failed, crashes = tries.split(b"|")
             claim = claims[at]
             claim.attempt, claim.crashes, claim.checkpoint = int(failed) + 1, int(crashes), checkpoint or None
-        return Answer(now, due_in, holding, newest, late, refused, cancel, bool(paused), claims, missing)
+            if 0 < claim.crashes >= self.max_crashes - 1:
+                suspects.append(claim)
+        if suspects:
+            claims = [claim for claim in claims if claim not in suspects]
+        return Answer(now, due_in, holding, newest, late, refused, cancel, bool(paused), claims, suspects, missing)
 
     async def release(self, queue: str, lease: str, ids: Iterable[bytes], *, holding: int = 0, close: bool = False) -> int:
         """Give tasks back to where they stood, at no cost to them; -1 when the lease is gone."""
@@ -241,6 +258,17 @@ class Store(DurableCalls):
             return []
         bodies = await self.command("records", "HMGET", self.key("records", queue), *ids)
         return [wire.decode_record(body) if body else None for body in bodies]
+
+    async def last_beat(self, worker: str) -> tuple[Beat, float] | None:
+        """What a worker said last, and how many seconds ago; None when that is forgotten."""
+        text = await self.command("last_beat", "HGET", self.key("workers"), worker)
+        at_ms = await self.command("last_beat", "ZSCORE", self.key("beats"), worker)
+        if not text or not at_ms:
+            return None
+        try:
+            return msgspec.json.decode(text, type=Beat), max(0.0, time.time() - float(at_ms) / 1000)
+        except msgspec.DecodeError:  # a worker of another version
+            return None
 
     async def reap(self, queue: str, lease: str, verdicts: Iterable[Verdict]) -> int:
         """End an expired lease and take these tasks back; -1 when the lease lives after all."""

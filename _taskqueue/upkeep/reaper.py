@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 
-from _taskqueue.domain.task import Attempt, Ending, Failure, Outcome, Record, fault_of
+from _taskqueue.domain.task import Attempt, Ending, Outcome, Record, fault_of
 from _taskqueue.metrics import Metrics
 from _taskqueue.store.answers import Held, Verdict
 from _taskqueue.store.store import Store
+from _taskqueue.upkeep.witness import Witness
 
 BATCH = 200
 CRASH_DELAYS_MS = (0, 10_000, 60_000)
 """How long a task waits after its first, second, … loss; the last one repeats."""
+UNPROVEN_FACTOR = 3
+"""So many times the allowed losses make a task dead that was never the only one to run."""
 
 log = logging.getLogger("taskqueue.reaper")
 
@@ -20,13 +23,12 @@ class Reaper:
     """Recovers lost tasks.
 
     Args:
-        max_crashes: lost workers before a task is dead as poison.
         pause_ms: a silence of all reapers longer than this means an outage, after which everybody gets one lease's time.
     """
 
-    def __init__(self, store: Store, metrics: Metrics, *, max_crashes: int, pause_ms: int) -> None:
+    def __init__(self, store: Store, metrics: Metrics, *, pause_ms: int) -> None:
         self._store, self._metrics = store, metrics
-        self._max_crashes, self._pause_ms = max_crashes, pause_ms
+        self._max_crashes, self._pause_ms = store.max_crashes, pause_ms
         self._cursors: dict[str, int] = {}
 
     async def reap(self, queue: str) -> int:
@@ -54,11 +56,11 @@ class Reaper:
         if not found:
             await self._store.reap(queue, lease, [])
             return 0
-        count = 0
+        count, witness = 0, Witness(await self._store.last_beat(found[0].worker))
         for start in range(0, len(found), BATCH):
             page = found[start : start + BATCH]
             records = await self._store.records(queue, [held.id for held in page])
-            verdicts = [self._judge(held, record) for held, record in zip(page, records, strict=True)]
+            verdicts = [self._judge(held, record, witness) for held, record in zip(page, records, strict=True)]
             taken = await self._store.reap(queue, lease, verdicts)
             if taken < 0:  # renewed after all
                 return count
@@ -66,18 +68,24 @@ class Reaper:
             self._count(queue, verdicts, records)
         return count
 
-    def _judge(self, held: Held, record: Record | None) -> Verdict:
+    def _judge(self, held: Held, record: Record | None, witness: Witness) -> Verdict:
         number = held.attempt + held.crashes
-        failure = Failure("WorkerLost", f"the worker that ran it was lost (crash {held.crashes + 1} of {self._max_crashes})")
+        failure = witness.tell(held, self._max_crashes)
         attempt = Attempt(number, Ending.LOST, held.claimed_ms, 0, held.worker, failure)
         priority, fault = (record.priority, fault_of(record.task, failure)) if record else (0, "")
         if not held.started:
             return Verdict(held, "pending", 0, priority, attempt)
-        if held.crashes + 1 >= self._max_crashes:
+        if self._is_poison(held):
             outcome = Outcome(held.attempt, held.claimed_ms, 0, held.worker, None, "poison", failure)
             return Verdict(held, "dead", 0, priority, attempt, outcome, fault)
         delay_ms = CRASH_DELAYS_MS[min(held.crashes, len(CRASH_DELAYS_MS) - 1)]
         return Verdict(held, "retry" if delay_ms else "pending", delay_ms, priority, attempt, None, fault)
+
+    def _is_poison(self, held: Held) -> bool:
+        """It lost its last worker alone, so no neighbour can have done it; or it never came to run alone."""
+        losses = held.crashes + 1
+        proven = held.alone or self._max_crashes == 1
+        return losses >= self._max_crashes and (proven or losses >= self._max_crashes * UNPROVEN_FACTOR)
 
     def _count(self, queue: str, verdicts: list[Verdict], records: list[Record | None]) -> None:
         label = self._metrics.queue_label(queue)
@@ -88,4 +96,4 @@ class Reaper:
                 meters.ended(Ending.LOST, 0.0)
             if verdict.verdict == "dead":
                 meters.finished_as("dead")
-                log.error("task %s is dead (poison): it lost %d workers", verdict.held.id.decode(), self._max_crashes)
+                log.error("task %s is dead (poison): it lost %d workers", verdict.held.id.decode(), verdict.held.crashes + 1)

@@ -37,7 +37,7 @@ class Scheduler:
         self._store, self._metrics, self._stopping, self._random = store, metrics, stopping, random
         longest = TICK_BESIDE_WORKER_S if "worker" in settings.roles else TICK_S
         self._tick_s = min(longest, settings.lease_s / 6)
-        self._reaper = Reaper(store, metrics, max_crashes=settings.max_crashes, pause_ms=max(1000, round(self._tick_s * 3000 * 1.5)))
+        self._reaper = Reaper(store, metrics, pause_ms=max(1000, round(self._tick_s * 3000 * 1.5)))
         self._retention = Retention(store, metrics, settings)
         self._trimmed_at = -TRIM_S
 

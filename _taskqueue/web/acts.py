@@ -10,7 +10,7 @@ from quart import Response
 
 from _taskqueue.domain.errors import Refusal, StoreError
 from _taskqueue.domain.states import State
-from _taskqueue.domain.task import Record, Submission
+from _taskqueue.domain.task import UNREADABLE, Record, Submission
 from _taskqueue.producer import Producer
 from _taskqueue.store.answers import Sight
 from _taskqueue.store.wire import decode_record
@@ -94,7 +94,7 @@ class ActsApi:
                 seen = await self._store.raw_record(queue, task_id)
                 if seen is None:
                     raise unknown_task(task_id)
-                record = msgspec.structs.replace(decode_record(seen), **changes)
+                record = msgspec.structs.replace(_readable(decode_record(seen)), **changes)
                 state, done = await self._store.edit(queue, task_id, seen, record, run_at_ms)
                 if state is None:
                     raise unknown_task(task_id)
@@ -161,7 +161,7 @@ class ActsApi:
         return json_response(show_detail(await self._catalog.mask(sight, self._producer.default_task)), status)
 
     def _like(self, sight: Sight, instead: msgspec.Raw | None) -> Submission:
-        old: Record = sight.record
+        old = _readable(sight.record)
         payload, is_text = old.payload, old.is_text
         if instead is not None:
             payload, is_text = read_payload(bytes(instead))
@@ -171,6 +171,12 @@ class ActsApi:
             old, payload=payload, is_text=is_text, created_ms=self._producer.now_ms(), rerun_of=sight.id, batch="", unique_key=""
         )
         return Submission(record, sight.queue, expires_in_ms=old.expires_in_ms)
+
+
+def _readable(record: Record) -> Record:
+    if record is UNREADABLE:
+        raise Problem(409, "unreadable", "this release cannot read the task's record; a newer one may have written it")
+    return record
 
 
 def _read_raw(body: bytes) -> dict[str, msgspec.Raw]:

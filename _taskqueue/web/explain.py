@@ -66,9 +66,7 @@ def _task_holds(sight: Sight, place: int | None, tasks: Mapping[str, TaskInfo], 
     if sight.state in TERMINAL:
         return [Hold("ended", f"It has ended: {sight.state.value}.")]
     if sight.state is State.RUNNING:
-        worker = sight.held.worker if sight.held else "a worker"
-        started = sight.held is not None and sight.held.started
-        return [Hold("running", f"It {'runs on' if started else 'waits for a free slot of'} {worker}.")]
+        return [Hold("running", _tell_running(sight))]
     if sight.unroutable or (tasks and name and name not in tasks):
         return [Hold("unroutable", f"No live worker has a handler named {name!r}. It waits until one that does appears.")]
     if sight.state is State.SCHEDULED:
@@ -76,6 +74,15 @@ def _task_holds(sight: Sight, place: int | None, tasks: Mapping[str, TaskInfo], 
     if sight.state is State.RETRYING:
         return [Hold("back_off", f"Attempt {sight.failed_attempts} failed; the next one is at {show_time(sight.score)}.")]
     return [Hold("queue", f"{place} tasks are ahead of it.")] if place else []
+
+
+def _tell_running(sight: Sight) -> str:
+    worker = sight.held.worker if sight.held else "a worker"
+    if sight.held is None or sight.held.started:
+        return f"It runs on {worker}."
+    if sight.crashes:
+        return f"It waits on {worker} until it can run alone: it lost {sight.crashes} workers before."
+    return f"It waits for a free slot of {worker}."
 
 
 def _starts_in_s(sight: Sight, count: Count, place: int | None, holds: list[Hold]) -> float | None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from quart import Response
 
+from _taskqueue.domain.beat import Beat
 from _taskqueue.domain.task import TaskInfo
 from _taskqueue.store.answers import pairs, score_pairs
 from _taskqueue.store.store import Store
@@ -16,21 +17,6 @@ from _taskqueue.web.frame import tagged
 from _taskqueue.web.problems import Problem, in_time, json_response
 from _taskqueue.web.routing import Scope, route
 from _taskqueue.web.shapes import Seconds, Time, show_time
-
-
-class Beat(msgspec.Struct):
-    """What a worker tells with each beat."""
-
-    worker: str
-    queues: list[str] = []
-    tasks: list[str] = []
-    slots: int = 0
-    busy: int = 0
-    lag_seconds: Seconds = 0.0
-    memory_bytes: int = 0
-    started_at: float = 0.0
-    quiet: bool = False
-    version: str = ""
 
 
 class WorkerView(msgspec.Struct):

@@ -14,6 +14,7 @@ from _taskqueue.domain.task import QUEUE_DEFAULT, Claim
 from _taskqueue.metrics import Metrics
 from _taskqueue.store.store import Store
 from _taskqueue.tasks.discovery import Registry
+from _taskqueue.work.isolation import Isolation
 from _taskqueue.work.line import Line
 from _taskqueue.work.pool import Pool
 
@@ -53,12 +54,13 @@ class Dispatcher:
         self._queues, self._new_lease, self._random = queues, new_lease, random
         self._blocking = store.connector.blocking_client()
         self._news = anyio.Event()
+        self.isolation = Isolation(pool, self.lines.__getitem__, self._poke_all)
 
     # -- what the lines ask -----------------------------------------------------------------------------------------
 
     def room_for(self, line: Line) -> int:
         """How many tasks a line may hold more: its share of the free slots, by weight among the hungry."""
-        if self.draining or self.quiet:
+        if self.draining or self.quiet or self.isolation.closed:
             return 0
         others = [one for one in self.lines.values() if one is not line]
         free = self._pool.free - sum(one.asking for one in others) + line.prefetch
@@ -68,6 +70,15 @@ class Dispatcher:
     def knows(self, task: str) -> bool:
         """Whether this worker has a handler for the name."""
         return self._registry.knows(task)
+
+    def admit(self, claims: list[Claim], suspects: list[Claim]) -> list[Claim]:
+        """Decide on what came: nothing to return and all may start, or what must go back."""
+        if self.draining or self.isolation.closed:
+            return claims + suspects
+        if not suspects:
+            return []
+        self.give_back_unstarted()
+        return claims + self.isolation.admit(suspects)
 
     # -- life -------------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
+from types import FrameType
 from typing import Any, Protocol
 
 import anyio
@@ -17,6 +18,7 @@ import anyio.to_process
 import anyio.to_thread
 import msgspec
 
+from _taskqueue.domain.beat import Block
 from _taskqueue.domain.errors import Cancel
 from _taskqueue.domain.task import (
     TIMEOUT_DEFAULT_S,
@@ -37,6 +39,8 @@ from _taskqueue.store.answers import pack_number
 from _taskqueue.tasks.binding import encode_json
 from _taskqueue.tasks.context import Context, current_context
 from _taskqueue.tasks.discovery import AnyTask, Registry
+from _taskqueue.tasks.spec import Submitter as Enqueuer
+from _taskqueue.work.aside import Aside, ferry
 from _taskqueue.work.child import run_in_child, unpack
 from _taskqueue.work.finishes import FinishLog
 from _taskqueue.work.line import Line
@@ -52,7 +56,7 @@ HELD_NAMES_MAX = 1_000
 log = logging.getLogger("taskqueue.worker")
 
 
-class Submitter(Protocol):
+class Submitter(Enqueuer, Protocol):
     """How a handler submits more tasks."""
 
     async def submit_call(self, task: str, payload: Any, options: Mapping[str, Any]) -> str: ...
@@ -128,15 +132,31 @@ class Run:
         self.reported_at = time.monotonic()
 
     async def save(self, packed: bytes) -> None:
-        await self.line.save(self.claim.id, packed)
+        await ferry(self.line.save(self.claim.id, packed), self.line.loop)
 
     async def submit(self, task: str, payload: Any, options: Mapping[str, Any]) -> str:
-        return await self.execution.producer.submit_call(task, payload, options)
+        return await ferry(self.execution.producer.submit_call(task, payload, options), self.line.loop)
 
     def keep_line(self, line: str) -> None:
         if self.lines is None:
             self.lines = []
         self.lines.append(line)
+
+    def blocks(self, seconds: float, stack: str) -> Block:
+        """Its handler blocks the event loop; called from the heartbeat's thread."""
+        self.execution.blockers.add(self.spec.name)
+        self.keep_line(f"WARNING the handler has blocked the event loop for {seconds:.1f} s, at:\n{stack.rstrip()}")
+        return Block(self.context.id, seconds, stack)
+
+
+def run_on(frame: FrameType | None) -> Run | None:
+    """The attempt whose handler a stack runs."""
+    while frame is not None:
+        if frame.f_code is _ATTEMPT:
+            found: Run = frame.f_locals["run"]
+            return found
+        frame = frame.f_back
+    return None
 
 
 class Execution:
@@ -155,7 +175,10 @@ class Execution:
         self.state: dict[str, Any] = {}
         self.runs: dict[Run, float] = {}
         """every attempt under way → its deadline"""
+        self.blockers: set[str] = set()
+        """handlers that were seen to block the event loop"""
         self._registry, self._metrics, self._random = registry, metrics, random
+        self._moves_blockers = settings.on_block == "thread"
         self._result_bytes_max = settings.result_bytes_max
         self._threads = anyio.CapacityLimiter(settings.threads)
         self._processes = anyio.CapacityLimiter(settings.processes)
@@ -256,15 +279,23 @@ class Execution:
         if spec.signature.context is not None:
             arguments[spec.signature.context] = run.context
         if spec.where == "thread":
-            return partial(self._call_thread, run, **arguments)
+            return partial(self._call_thread, run, partial(spec.function, **arguments))
+        if self._moves_blockers and (spec.name in self.blockers or run.claim.crashes):
+            return partial(self._call_aside, run, Aside(spec.function, self.producer), arguments)
         return partial(spec.function, **arguments)
 
-    async def _call_thread(self, run: Run, **arguments: Any) -> Any:
+    async def _call_aside(self, run: Run, aside: Aside, arguments: Mapping[str, Any]) -> Any:
+        try:
+            return await self._call_thread(run, partial(aside, **arguments))
+        finally:
+            aside.cancel()
+
+    async def _call_thread(self, run: Run, function: Callable[[], Any]) -> Any:
         ended = [False]
 
         def call() -> Any:
             try:
-                return run.spec.function(**arguments)
+                return function()
             except Exception:
                 raise
             except BaseException as error:  # a future that carries one would end its thread, or the event loop
@@ -367,6 +398,9 @@ class Execution:
 
 class HandlerQuit(Exception):
     """A handler in a thread raised what is no Exception: SystemExit, KeyboardInterrupt, …"""
+
+
+_ATTEMPT = Execution._attempt.__code__  # noqa: SLF001 - its own module
 
 
 def describe(error: BaseException) -> Failure:

@@ -13,12 +13,15 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 
+from _taskqueue.domain.beat import Beat, Block
 from _taskqueue.domain.errors import StoreError
 from _taskqueue.metrics import Metrics
 from _taskqueue.store.calls import BeatStore
 from _taskqueue.store.store import Store
+from _taskqueue.work.execution import run_on
 from _taskqueue.work.line import Line
 
 LOOK_S = 0.5
@@ -34,7 +37,7 @@ class Heartbeat:
 
     Args:
         lines: gives the lines whose leases to renew.
-        describe: gives the JSON that tells others about this worker.
+        describe: gives what others should know about this worker.
         tasks: the tasks it knows, name to JSON, told now and then.
         obey: called on the event loop with what this worker is told to do.
         lease_s: length of a lease; it is renewed after a sixth of it.
@@ -45,16 +48,15 @@ class Heartbeat:
         self,
         store: Store,
         metrics: Metrics,
-        worker: str,
         lines: Callable[[], Iterable[Line]],
-        describe: Callable[[], bytes],
+        describe: Callable[[], Beat],
         tasks: Mapping[str, bytes],
         obey: Callable[[str], None],
         *,
         lease_s: float,
         stall_limit_s: float,
     ) -> None:
-        self._store, self._metrics, self._worker, self._lines, self._describe = store, metrics, worker, lines, describe
+        self._store, self._metrics, self._lines, self._describe = store, metrics, lines, describe
         self._tasks, self._obey = tasks, obey
         self._announced_at = -ANNOUNCE_S
         self._every_s = lease_s / 6
@@ -67,6 +69,9 @@ class Heartbeat:
         self._asked_at = 0.0
         self._complained = False
         self._beat_at = 0.0
+        self._last_words_said = False
+        self.block: Block | None = None
+        """the handler that blocks the loop now"""
 
     def start(self) -> None:
         """Begin to beat."""
@@ -90,9 +95,18 @@ class Heartbeat:
         beats = BeatStore(self._store)
         while not self._stop.wait(min(LOOK_S, self._every_s / 2)):
             self._look_at_the_loop()
-            if time.monotonic() - self._beat_at >= self._every_s and not self.stalled:
+            if self.stalled:
+                self._say_last_words(beats)
+            elif time.monotonic() - self._beat_at >= self._every_s:
+                self._last_words_said = False
                 self._beat(beats)
         beats.close()
+
+    def _say_last_words(self, beats: BeatStore) -> None:
+        if not self._last_words_said:
+            self._last_words_said = True
+            with suppress(StoreError):
+                beats.beat(self._describe())
 
     def _beat(self, beats: BeatStore) -> None:
         self._beat_at = time.monotonic()
@@ -101,7 +115,7 @@ class Heartbeat:
                 quiet_s = self._loop.time() - line.called_at
                 if line.lease and quiet_s >= self._every_s and not beats.renew(line.queue, line.lease):
                     self._call_loop(line.poke)
-            if order := beats.beat(self._worker, self._describe()):
+            if order := beats.beat(self._describe()):
                 self._call_loop(partial(self._obey, order))
             if time.monotonic() - self._announced_at >= ANNOUNCE_S:
                 beats.announce(self._tasks)
@@ -117,7 +131,15 @@ class Heartbeat:
         self._metrics.loop_lag_seconds.set(self.lag_s)
         if self.lag_s > LAG_WORTH_A_WORD_S and not self._complained:
             self._complained = True
-            log.warning("a handler blocks the event loop for %.1f s now, at:\n%s", self.lag_s, self._blocking_stack())
+            self._find_the_culprit(self.lag_s)
+
+    def _find_the_culprit(self, lag_s: float) -> None:
+        frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - the documented way, odd name or not
+        stack = "".join(traceback.format_stack(frame)[-STACK_FRAMES:]) if frame else "(unknown)"
+        run = run_on(frame)
+        who = f"task {run.context.id} ({run.task_name})" if run else "a handler"
+        self.block = run.blocks(lag_s, stack) if run else Block("", lag_s, stack)
+        log.warning("%s blocks the event loop for %.1f s now, at:\n%s", who, lag_s, stack)
 
     def _tick(self) -> None:
         self._ticked_at = time.monotonic()
@@ -125,14 +147,10 @@ class Heartbeat:
         self._metrics.loop_lag_seconds.set(lag_s)
         if self._complained:
             log.warning("the event loop runs again after %.1f s; use a plain def for handlers that block", lag_s)
-            self._complained = False
+            self._complained, self.block = False, None
 
     def _call_loop(self, function: Callable[[], None]) -> None:
         try:
             self._loop.call_soon_threadsafe(function)
         except RuntimeError:  # the loop is closed: the process is ending
             self._stop.set()
-
-    def _blocking_stack(self) -> str:
-        frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - the documented way, odd name or not
-        return "".join(traceback.format_stack(frame, None)[-STACK_FRAMES:]) if frame else "(unknown)"

@@ -57,6 +57,8 @@ class Crew(Protocol):
 
     def knows(self, task: str) -> bool: ...
 
+    def admit(self, claims: list[Claim], suspects: list[Claim]) -> list[Claim]: ...
+
 
 class Line:
     """One worker session on one queue.
@@ -98,7 +100,7 @@ class Line:
         self._reports: list[object] = []
         self._progress: dict[bytes, bytes] = {}
         self._settled: list[bytes] = []
-        self._saved: list[asyncio.Future[None]] = []
+        self._told: list[tuple[bytes, asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
         self._armed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -107,7 +109,7 @@ class Line:
         self._finished_last = 0
         self._reconciled_at = 0.0
         self._unsure = False
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
 
     # -- what the execution tells -----------------------------------------------------------------------------------
@@ -139,15 +141,24 @@ class Line:
         if threading.get_ident() == self._thread:
             self._wake.set()
         else:
-            self._loop.call_soon_threadsafe(self._wake.set)
+            self.loop.call_soon_threadsafe(self._wake.set)
 
     async def save(self, task_id: bytes, packed: bytes) -> None:
-        """Keep a checkpoint; returns when the store has it."""
-        self._reports += ("save", task_id, 0, packed, b"", "")
-        done = self._loop.create_future()
-        self._saved.append(done)
+        """Keep a checkpoint; returns when the store has it, and is cancelled when the task is no longer ours."""
+        await self._tell("save", task_id, packed)
+
+    async def start(self, task_id: bytes, *, alone: bool) -> bool:
+        """Say that a suspect runs now, and how; False when it is no longer ours."""
+        told = self._tell("start", task_id, b"a" if alone else b"s")
+        await asyncio.wait([told])
+        return not told.cancelled()
+
+    def _tell(self, verb: str, task_id: bytes, text: bytes) -> asyncio.Future[None]:
+        self._reports += (verb, task_id, 0, text, b"", "")
+        done = self.loop.create_future()
+        self._told.append((task_id, done))
         self._wake.set()
-        await done
+        return done
 
     def poke(self) -> None:
         """There may be something to claim."""
@@ -198,7 +209,7 @@ class Line:
                 pause_s = await self._pause(pause_s)
             else:
                 self.lease = lease
-                self.called_at = self._loop.time()
+                self.called_at = self.loop.time()
                 return
 
     async def _pause(self, pause_s: float) -> float:
@@ -243,7 +254,7 @@ class Line:
 
     async def _exchange(self) -> None:
         settled, self._settled = self._settled, []
-        saved, self._saved = self._saved, []
+        told, self._told = self._told, []
         self.asking = min(self._crew.room_for(self), CLAIM_MAX)
         exchange = self._compose(self.asking)
         self._finished_last = self._pool.finished - self._finished_before
@@ -252,12 +263,14 @@ class Line:
         answer = await self._send(exchange)
         self.asking = 0
         if answer is None:
-            await self._start_over(saved)
+            await self._start_over(told)
             return
-        self.called_at = self._loop.time()
+        self.called_at = self.loop.time()
         self.held.difference_update(settled)
-        for done in saved:
-            if not done.done():
+        for task_id, done in told:
+            if task_id in answer.refused:
+                done.cancel()
+            elif not done.done():
                 done.set_result(None)
         self._take(answer, exchange)
         await self._keep_in_step(answer)
@@ -281,9 +294,10 @@ class Line:
             return answer
 
     def _take(self, answer: Answer, exchange: Exchange) -> None:
-        claims = answer.claims
+        claims, suspects = answer.claims, answer.suspects
         self.held.update(claim.id for claim in claims)
-        self.hungry = len(claims) >= exchange.limit > 0
+        self.held.update(claim.id for claim in suspects)
+        self.hungry = len(claims) + len(suspects) >= exchange.limit > 0
         if answer.refused:
             self._metrics.refused.labels(self._metrics.queue_label(self.queue)).inc(len(answer.refused))
         if answer.late_ms > 0:
@@ -292,8 +306,8 @@ class Line:
             log.error("task %s was pending but its record is gone; nothing to run", task_id.decode())
         if answer.paused:
             self.give_back(self._pool.take_back(lambda claim: claim.queue == self.queue))
-        if self._crew.draining:
-            self.give_back(claims)
+        if back := self._crew.admit(claims, suspects):
+            self.give_back(back)
         else:
             self._observe_waits(claims, answer.now_ms)
             self._pool.offer(claims)
@@ -317,12 +331,12 @@ class Line:
     def _set_timer(self, due_in_ms: int) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None if due_in_ms < 0 else self._loop.call_later(due_in_ms / 1000 + 0.0005, self.poke)
+        self._timer = None if due_in_ms < 0 else self.loop.call_later(due_in_ms / 1000 + 0.0005, self.poke)
 
     # -- staying in step with the store -----------------------------------------------------------------------------
 
     async def _keep_in_step(self, answer: Answer) -> None:
-        now = self._loop.time()
+        now = self.loop.time()
         try:
             if answer.holding != len(self.held) and now - self._reconciled_at > RECONCILE_S:
                 await self._reconcile()
@@ -340,7 +354,7 @@ class Line:
         for task_id in self.held - theirs - set(self._settled):
             if run := self.runs.get(task_id):
                 run.stop("fenced")
-        self._reconciled_at = self._loop.time()
+        self._reconciled_at = self.loop.time()
         self._unsure = False
 
     async def _adopt(self) -> None:
@@ -353,16 +367,16 @@ class Line:
             self.poke()
         self._seen_unroutable = max((number for _, number, _ in page), default=self._seen_unroutable)
 
-    async def _start_over(self, saved: list[asyncio.Future[None]]) -> None:
+    async def _start_over(self, told: list[tuple[bytes, asyncio.Future[None]]]) -> None:
         """The lease is gone: everything it held belongs to others now."""
         log.warning("queue %s: this worker was thought lost and its lease has ended; stopping its %d tasks", self.queue, len(self.held))
         self._metrics.refused.labels(self._metrics.queue_label(self.queue)).inc(len(self.held))
         self._pool.take_back(lambda claim: claim.queue == self.queue)
         for run in list(self.runs.values()):
             run.stop("fenced")
-        for done in (*saved, *self._saved):
+        for _, done in (*told, *self._told):
             done.cancel()
-        self._saved = []
+        self._told = []
         self.held.clear()
         for kept in (self._succeeded, self._reports, self._settled):
             kept.clear()

@@ -37,6 +37,8 @@ class Pool:
         self.busy = 0
         self.finished = 0
         self.buffer: deque[Claim] = deque()
+        self.suspect: Claim | None = None
+        """waits until it can run alone"""
         self._execute = execute
         self._idle: list[asyncio.Future[None]] = []
 
@@ -61,11 +63,14 @@ class Pool:
                 return
 
     def take_back(self, unwanted: Callable[[Claim], bool]) -> list[Claim]:
-        """Remove claims that no slot has taken yet."""
+        """Remove claims that have not begun."""
         back = [claim for claim in self.buffer if unwanted(claim)]
         kept = [claim for claim in self.buffer if not unwanted(claim)]
         self.buffer.clear()
         self.buffer.extend(kept)
+        if self.suspect is not None and unwanted(self.suspect):
+            back.append(self.suspect)
+            self.suspect = None
         return back
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -98,3 +103,13 @@ class Pool:
             future = asyncio.get_running_loop().create_future()
             self._idle.append(future)
             await future
+
+    async def run_one(self, claim: Claim) -> None:
+        """Run a claim that was not offered."""
+        self.busy += 1
+        try:
+            with anyio.CancelScope() as scope:
+                await self._execute(claim, scope)
+        finally:
+            self.busy -= 1
+            self.finished += 1

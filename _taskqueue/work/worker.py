@@ -18,6 +18,7 @@ import msgspec
 from anyio.abc import TaskStatus
 
 from _taskqueue import __version__
+from _taskqueue.domain.beat import Beat
 from _taskqueue.domain.errors import HandlerError, StoreError
 from _taskqueue.domain.task import Claim
 from _taskqueue.life import Life
@@ -75,11 +76,12 @@ class Worker:
         self._pool = Pool(settings.concurrency, self._execute)
         self.dispatcher = Dispatcher(store, self._pool, registry, metrics, settings.queues, self._new_lease, random)
         self.heartbeat = Heartbeat(
-            store, metrics, self.name, self.dispatcher.lines.values, self._describe, self._announcements(), self._obey,
+            store, metrics, self.dispatcher.lines.values, self._describe, self._announcements(), self._obey,
             lease_s=settings.lease_s, stall_limit_s=settings.stall_limit_s,
         )  # fmt: skip
         self._started_at = time.time()
         self._quiet = False
+        self._memory_max_bytes = _memory_max_bytes()
         metrics.know_tasks(registry.tasks)
         for spec in registry.tasks.values():
             metrics.meters(spec.queue, spec.name)
@@ -90,6 +92,7 @@ class Worker:
         async with aclosing(self._store), self._lifespans(), anyio.create_task_group() as group:
             await group.start(self._pool.run)
             group.start_soon(self._execution.watch)
+            group.start_soon(self.dispatcher.isolation.run)
             group.start_soon(self._keep_gauges)
             lines = anyio.Event()
             await group.start(self._run_lines, lines)
@@ -193,20 +196,21 @@ class Worker:
             self._quiet = order == "quiet"
             self.dispatcher.hush(self._quiet)
 
-    def _describe(self) -> bytes:
-        return msgspec.json.encode(
-            {
-                "worker": self.name,
-                "version": __version__,
-                "quiet": self._quiet,
-                "memory_bytes": _memory_bytes(),
-                "queues": sorted(self.dispatcher.lines),
-                "tasks": sorted(self._registry.tasks),
-                "slots": self._settings.concurrency,
-                "busy": self._pool.busy,
-                "lag_seconds": round(self.heartbeat.lag_s, 3),
-                "started_at": self._started_at,
-            }
+    def _describe(self) -> Beat:
+        return Beat(
+            worker=self.name,
+            queues=sorted(self.dispatcher.lines),
+            tasks=sorted(self._registry.tasks),
+            slots=self._settings.concurrency,
+            busy=self._pool.busy,
+            lag_seconds=round(self.heartbeat.lag_s, 3),
+            memory_bytes=_memory_bytes(),
+            memory_max_bytes=self._memory_max_bytes,
+            started_at=self._started_at,
+            quiet=self._quiet,
+            version=__version__,
+            stalled=self.heartbeat.stalled,
+            block=self.heartbeat.block,
         )
 
 
@@ -215,4 +219,12 @@ def _memory_bytes() -> int:
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _memory_max_bytes() -> int:
+    """What the container may use (cgroup v2, memory.max); 0 where nothing is set."""
+    try:
+        return int(Path("/sys/fs/cgroup/memory.max").read_text())
+    except (OSError, ValueError):
         return 0

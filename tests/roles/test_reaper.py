@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
+from msgspec import structs
 
+from _taskqueue.domain.beat import Beat, Block
 from _taskqueue.domain.states import State
 from _taskqueue.domain.task import Ending
 from _taskqueue.metrics import Metrics
 from _taskqueue.store.answers import Exchange, Sight
+from _taskqueue.store.calls import BeatStore
 from _taskqueue.store.store import Store
 from _taskqueue.upkeep import reaper
 from tests.conftest import submission
@@ -20,12 +24,14 @@ pytestmark = pytest.mark.anyio
 NewId = Callable[[], str]
 
 
-async def claim(store: Store, lease: str, limit: int = 1, slots: int = 1) -> list[str]:
-    """Open a lease and claim; gives the ids."""
+async def claim(store: Store, lease: str, limit: int = 1, slots: int = 1, flag: str = "a") -> list[str]:
+    """Open a lease and claim; suspects start with this flag. Gives the ids."""
     await store.open_lease("default", lease)
     answer = await store.settle_and_claim("default", lease, Exchange(limit, slots))
     assert answer is not None
-    return [one.id.decode() for one in answer.claims]
+    for one in answer.suspects:
+        await store.settle_and_claim("default", lease, Exchange(0, 0, [], ["start", one.id, 0, flag, b"", ""]))
+    return [one.id.decode() for one in answer.claims + answer.suspects]
 
 
 async def see(store: Store, task_id: str) -> Sight:
@@ -53,6 +59,99 @@ async def test_a_task_that_loses_too_many_workers_is_dead_as_poison(
     assert (sight.outcome.reason, sight.crashes, sight.failed_attempts) == ("poison", 3, 0)
     assert [one.ending for one in sight.attempts] == [Ending.LOST] * 3
     assert {one.worker for one in sight.attempts} == {"host:0:abc", "host:1:abc", "host:2:abc"}
+
+
+async def test_a_loss_beside_others_is_no_proof_but_three_times_as_many_are(
+    store: Store, metrics: Metrics, new_id: NewId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reaper, "CRASH_DELAYS_MS", (0,))
+    task_id = new_id()
+    await store.submit("default", [(task_id, submission())])
+    states = []
+
+    for number in range(6):
+        assert await claim(store, f"host:{number}:abc/x", flag="s") == [task_id]
+        assert await lose(store, metrics, max_crashes=2) == 1
+        states.append((await see(store, task_id)).state)
+
+    assert states == [State.PENDING] * 5 + [State.DEAD]
+
+
+async def test_a_suspect_that_never_started_is_not_charged(
+    store: Store, metrics: Metrics, new_id: NewId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reaper, "CRASH_DELAYS_MS", (0,))
+    task_id = new_id()
+    await store.submit("default", [(task_id, submission())])
+    for number in range(2):
+        await claim(store, f"host:{number}:abc/x")
+        await lose(store, metrics)
+    await store.open_lease("default", "host:2:abc/x")
+    answer = await store.settle_and_claim("default", "host:2:abc/x", Exchange(1, 1))
+
+    await lose(store, metrics)
+
+    sight = await see(store, task_id)
+    assert answer is not None
+    assert [one.id.decode() for one in answer.suspects] == [task_id]
+    assert (sight.state, sight.crashes) == (State.PENDING, 2)
+
+
+async def test_what_was_prefetched_by_a_lost_worker_counts_as_started_the_next_time(store: Store, metrics: Metrics, new_id: NewId) -> None:
+    task_id = new_id()
+    await store.submit("default", [(task_id, submission())])
+
+    crashes = []
+    for number in range(2):
+        await claim(store, f"host:{number}:abc/x", slots=0)
+        await lose(store, metrics)
+        crashes.append((await see(store, task_id)).crashes)
+
+    assert crashes == [0, 1]
+
+
+BEAT = Beat("host:1:abc", slots=10, busy=7, memory_bytes=300 * 2**20)
+
+
+@pytest.mark.parametrize(
+    ("beat", "said", "stack"),
+    [
+        (None, "nobody knows why; it left no heartbeat", ""),
+        (BEAT, r"it was killed, or cut off from the store; last heartbeat \d s before, with 7 tasks running and 300 MiB", ""),
+        (structs.replace(BEAT, memory_max_bytes=310 * 2**20), "its memory was nearly used up.*300 of 310 MiB", ""),
+        (structs.replace(BEAT, stalled=True, lag_seconds=61.0), "its event loop was blocked for more than 61 s", ""),
+        (structs.replace(BEAT, stalled=True, lag_seconds=61.0, block=Block("ID", 5.0, "here")), "this task blocked its event loop", "here"),
+        (structs.replace(BEAT, stalled=True, lag_seconds=61.0, block=Block("x", 5.0, "here")), "its event loop was blocked", ""),
+    ],
+)
+async def test_a_lost_task_tells_what_is_known_of_its_worker(
+    store: Store, metrics: Metrics, new_id: NewId, beat: Beat | None, said: str, stack: str
+) -> None:
+    task_id = new_id()
+    await store.submit("default", [(task_id, submission())])
+    await claim(store, "host:1:abc/x")
+    if beat is not None:
+        if beat.block is not None and beat.block.task_id == "ID":
+            beat = structs.replace(beat, block=structs.replace(beat.block, task_id=task_id))
+        beats = BeatStore(store)
+        beats.beat(beat)
+        beats.close()
+
+    await lose(store, metrics)
+
+    (attempt,) = (await see(store, task_id)).attempts
+    assert attempt.failure is not None
+    assert re.search(said, attempt.failure.message), attempt.failure.message
+    assert attempt.failure.message.startswith("the worker that ran it was lost (crash 1 of 3)")
+    assert attempt.failure.traceback == stack
+    assert attempt.worker == "host:1:abc"
+
+
+async def test_a_beat_of_another_release_is_no_beat(store: Store, metrics: Metrics, new_id: NewId) -> None:
+    await store.command("odd", "HSET", store.key("workers"), "odd", "no json")
+    await store.command("odd", "ZADD", store.key("beats"), 1, "odd")
+
+    assert await store.last_beat("odd") is None
 
 
 async def test_the_second_loss_waits_before_the_next_start(store: Store, metrics: Metrics, new_id: NewId) -> None:

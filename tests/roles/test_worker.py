@@ -18,13 +18,15 @@ from PIL import Image
 from _taskqueue.domain.backoff import Backoff
 from _taskqueue.domain.errors import Cancel, Discard, HandlerError, Retry, TaskqueueError
 from _taskqueue.domain.states import State
-from _taskqueue.domain.task import Ending
+from _taskqueue.domain.task import UNREADABLE, Ending
 from _taskqueue.metrics import Metrics
+from _taskqueue.store import wire
 from _taskqueue.store.answers import Sight
 from _taskqueue.store.store import Store
 from _taskqueue.tasks.context import Context, current
 from _taskqueue.tasks.spec import lifespan, middleware, on_failure, task
 from handlers.images import thumbnail
+from tests.conftest import submission
 from tests.roles.conftest import Working, lose, until
 
 pytestmark = pytest.mark.anyio
@@ -309,12 +311,17 @@ async def test_a_log_line_that_is_no_utf_8_harms_nobody(working: Working, caplog
 # -- unknown names ------------------------------------------------------------------------------------------------------
 
 
+async def until_held(store: Store) -> None:
+    """Wait until a task is held for want of a handler."""
+    with anyio.fail_after(10):
+        while not (await store.count("default")).unroutable:
+            await anyio.sleep(0.005)
+
+
 async def test_a_task_without_a_handler_is_held_until_a_worker_knows_it(working: Working, store: Store) -> None:
     async with working(upper) as bench:
         task_id = await bench.submit("later", b"x")
-        with anyio.fail_after(10):
-            while not (await store.count("default")).unroutable:
-                await anyio.sleep(0.005)
+        await until_held(store)
         await bench.run("upper")
         assert (await bench.see(task_id)).state is State.PENDING
 
@@ -326,6 +333,22 @@ async def test_a_task_without_a_handler_is_held_until_a_worker_knows_it(working:
         sight = await bench.reaches(task_id, State.SUCCEEDED)
 
     assert (result_of(sight), (await store.count("default")).unroutable) == ("xx", 0)
+
+
+@pytest.mark.parametrize("body", [b"\xc1 no record", wire.encode(["a newer", {"release": 2}])])
+async def test_a_record_that_cannot_be_read_is_held_and_stops_no_other(
+    working: Working, store: Store, body: bytes, new_id: Callable[[], str]
+) -> None:
+    bad = new_id()
+    await store.submit("default", [(bad, submission(b"bad", "upper"))])
+    await store.command("break", "HSET", store.key("records", "default"), bad, body)
+
+    async with working(upper) as bench:
+        await bench.run("upper")
+        await until_held(store)
+        sight = await bench.see(bad)
+
+    assert (sight.state, sight.unroutable, sight.record) == (State.PENDING, True, UNREADABLE)
 
 
 # -- on request ---------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from _taskqueue.domain.beat import Beat
 from _taskqueue.domain.states import State
 from _taskqueue.store.calls import BeatStore
 from tests.store.desk import LEASE, QUEUE, Desk
@@ -79,9 +80,20 @@ async def test_the_heartbeat_renews_a_lease_that_holds_and_no_other(desk: Desk) 
 async def test_a_worker_that_beats_is_mustered_until_it_leaves(desk: Desk) -> None:
     beats = BeatStore(desk.store)
 
-    beats.beat("worker", b"{}")
+    beats.beat(Beat("worker"))
 
     assert await desk.store.muster() == (1, 0)
     await desk.store.forget_worker("worker")
     assert await desk.store.muster() == (0, 0)
     beats.close()
+
+
+async def test_a_queue_that_vanished_is_registered_anew(desk: Desk) -> None:
+    """As after FLUSHALL: a queue known by heart alone would never be seen by other processes."""
+    await desk.submit()
+    await desk.store.command("flush", "FLUSHDB")
+
+    known = await desk.store.queues()
+    await desk.store.route(QUEUE)
+
+    assert (known, await desk.store.queues()) == ([], [QUEUE])

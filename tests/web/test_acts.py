@@ -231,3 +231,19 @@ async def test_the_result_of_a_deleted_task_is_gone(api: Api, desk: Desk) -> Non
 
     for part in ("", "/result", "/attempts", "/logs", "/explain"):
         assert (await api.call("GET", f"/tasks/{task_id}{part}"))[0] == 404
+
+
+async def test_a_record_that_cannot_be_read_is_shown_and_deleted_but_never_overwritten(api: Api, desk: Desk) -> None:
+    (task_id,) = await desk.submit()
+    body = b"\xc1 of a newer release"
+    await api.store.command("break", "HSET", api.store.key("records", QUEUE), task_id, body)
+
+    listed = (await api.get("/tasks"))["items"]
+    shown = await api.get(f"/tasks/{task_id}")
+    edited, problem = await api.call("PATCH", f"/tasks/{task_id}", {"priority": 9})
+    rerun, _ = await api.call("POST", f"/tasks/{task_id}/rerun")
+
+    assert [item["task"] for item in listed] == [shown["task"]] == ["(unreadable)"]
+    assert (edited, problem["code"], rerun) == (409, "unreadable", 409)
+    assert await api.store.raw_record(QUEUE, task_id) == body
+    assert (await api.call("DELETE", f"/tasks/{task_id}"))[0] == 204

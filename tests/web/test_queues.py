@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import msgspec
+from typing import Any
+
 import pytest
 
+from _taskqueue.domain.beat import Beat
 from _taskqueue.domain.states import State
 from _taskqueue.store.calls import BeatStore
 from tests.store.desk import FAULT, STATES, Desk
@@ -79,10 +81,10 @@ async def test_queues_are_not_sent_twice_when_nothing_changed(api: Api) -> None:
 # -- workers and handlers -----------------------------------------------------------------------------------------------
 
 
-def beat(api: Api, worker: str = "w1", **more: object) -> str:
+def beat(api: Api, worker: str = "w1", **more: Any) -> str:
     """Let a worker beat; gives the order it finds."""
     beats = BeatStore(api.store)
-    order = beats.beat(worker, msgspec.json.encode({"worker": worker, "queues": ["default"], "slots": 10, **more}))
+    order = beats.beat(Beat(worker, queues=["default"], slots=10, **more))
     beats.close()
     return order
 
@@ -111,9 +113,8 @@ async def test_workers_are_shown_as_they_beat(api: Api) -> None:
 
 
 async def test_a_worker_of_another_version_breaks_nothing(api: Api) -> None:
-    beats = BeatStore(api.store)
-    beats.beat("odd", b"no json")
-    beats.close()
+    beat(api, "odd")
+    await api.store.command("odd", "HSET", api.store.key("workers"), "odd", "no json")
 
     assert [item["worker"] for item in (await api.get("/workers"))["items"]] == ["odd"]
 

@@ -20,11 +20,11 @@ for i = rest + 1, #ARGV, 7 do
     local claim = read_claim(seen)
     local crashes = claim.crashes
     redis.call('HDEL', running, id)
-    if claim.flag == 's' then
+    if claim.flag ~= 'p' then
       redis.call('HSET', history, id .. ':' .. (claim.attempt + crashes), ARGV[i + 4])
       crashes = crashes + 1
-      redis.call('HSET', tries, id, (claim.attempt - 1) .. '|' .. crashes)
     end
+    redis.call('HSET', tries, id, (claim.attempt - 1) .. '|' .. crashes)
     if redis.call('HDEL', cancelling, id) == 1 then
       finish('cancelled', {id})
     elseif verdict == 'dead' then

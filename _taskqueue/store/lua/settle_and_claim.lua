@@ -1,8 +1,10 @@
 -- Settle finished attempts, promote what is due, claim the next: the hot path in one round trip.
 -- Only the holder of the lease settles; a settlement that comes twice is refused the second time and changes nothing.
+-- A task that lost a worker before counts as started even when it is prefetched: it may be what killed the worker. One that
+-- lost suspect_at of them starts only with the report `start`, which says whether it runs alone.
 -- moves: running -> succeeded, retrying, scheduled, dead, cancelled, pending; scheduled, retrying -> pending; scheduled, pending, retrying -> expired; pending -> running
 -- keys:  leases, holdings, running, records, pending, unroutable, scheduled, retrying, expiries, outcomes, tries, history, progress, logs, checkpoints, cancelling, patrols, settings
--- args:  lease, lease_ms:number, head_start_ms:number, limit:number, slots:number, bytes_max:number, succeeded_count:number, ...
+-- args:  lease, lease_ms:number, head_start_ms:number, limit:number, slots:number, bytes_max:number, suspect_at:number, succeeded_count:number, ...
 -- rest:  succeeded_count times (id, outcome), then per other report: verb, id, number, text, text, fault
 -- uses:  drain, now, wake, held, tell, tally, fail, finish, move
 -- gives: nil when the lease is gone, else {now, ms to the next due task or -1, tasks held, newest unroutable, worst lateness ms, refused ids, ids to cancel, paused, claimed: id, score, record …, pasts: index, tries, checkpoint …, ids without a record}
@@ -92,6 +94,9 @@ local reports = {
   save = function(id, claim, number, text)
     redis.call('HSET', checkpoints, id, text)
   end,
+  start = function(id, claim, number, flag)
+    redis.call('HSET', running, id, write_claim(claim, flag))
+  end,
 }
 
 local others = rest + succeeded_count * 2
@@ -166,18 +171,19 @@ while taken < limit and bytes < bytes_max do
     local id, score, body = ids[i], popped[i * 2], bodies[i]
     if body then
       local attempt, crashes = 1, 0
+      local flag = taken < slots and 's' or 'p'
       local before = past and past[i] or '0|0'
       local checkpoint = kept and kept[i] or ''
-      if before ~= '0|0' or checkpoint ~= '' then
+      if past and past[i] or checkpoint ~= '' then
         local used, lost = string.match(before, '^(%d+)|(%d+)$')
         attempt, crashes = used + 1, tonumber(lost)
+        flag = (crashes > 0 and crashes >= suspect_at) and 'p' or 's'
         pasts[#pasts + 1] = taken
         pasts[#pasts + 1] = before
         pasts[#pasts + 1] = checkpoint
       end
-      local flag = taken < slots and '|s|' or '|p|'
       values[#values + 1] = id
-      values[#values + 1] = lease .. flag .. attempt .. '|' .. crashes .. '|' .. now .. '|' .. score
+      values[#values + 1] = mark .. flag .. '|' .. attempt .. '|' .. crashes .. '|' .. now .. '|' .. score
       local at = taken * 3
       claimed[at + 1] = id
       claimed[at + 2] = score

@@ -1,0 +1,33 @@
+"""What a worker tells about itself with each heartbeat; the last one is what is known of a worker that died."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Block(msgspec.Struct, frozen=True):
+    """A handler that blocks the event loop of its worker."""
+
+    task_id: str
+    seconds: float
+    stack: str
+
+
+class Beat(msgspec.Struct, frozen=True):
+    """One heartbeat."""
+
+    worker: str
+    queues: list[str] = []
+    tasks: list[str] = []
+    slots: int = 0
+    busy: int = 0
+    lag_seconds: float = 0.0
+    memory_bytes: int = 0
+    memory_max_bytes: int = 0
+    """what its container may use; 0 where nothing is set"""
+    started_at: float = 0.0
+    quiet: bool = False
+    version: str = ""
+    stalled: bool = False
+    """the last words of a worker whose event loop is blocked for too long"""
+    block: Block | None = None

@@ -1,0 +1,94 @@
+"""Isolation: a task that lost so many workers that one more would make it dead runs alone, so that no neighbour pays for it
+and it pays for no neighbour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import anyio
+from anyio.abc import TaskGroup
+
+from _taskqueue.domain.task import Claim
+from _taskqueue.work.pool import Pool
+
+CLEAR_S = 30.0
+"""How long a suspect waits for what runs already; then it runs beside it, and its loss is no proof."""
+ALONE_S = 30.0
+"""How long the others wait for a suspect; what kills its process does so early, or is not worth more idle slots."""
+LOOK_S = 0.01
+
+
+class Line(Protocol):
+    """Where a suspect came from."""
+
+    async def start(self, task_id: bytes, *, alone: bool) -> bool: ...
+
+
+class Isolation:
+    """Runs one suspect at a time, with nothing beside it.
+
+    Args:
+        line_of: the line of a queue.
+        reopened: called when others may start again.
+    """
+
+    def __init__(self, pool: Pool, line_of: Callable[[str], Line], reopened: Callable[[], None]) -> None:
+        self.closed = False
+        """nothing else may start"""
+        self._pool, self._line_of, self._reopened = pool, line_of, reopened
+        self._came = anyio.Event()
+
+    def admit(self, suspects: list[Claim]) -> list[Claim]:
+        """Take one suspect if there is none yet; gives those to return."""
+        if self.closed or not suspects:
+            return suspects
+        self.closed = True
+        self._pool.suspect = suspects[0]
+        self._came.set()
+        return suspects[1:]
+
+    async def run(self) -> None:
+        """Run what is admitted, until cancelled."""
+        async with anyio.create_task_group() as group:
+            while True:
+                await self._came.wait()
+                self._came = anyio.Event()
+                await self._isolate(group)
+                self.closed, self._pool.suspect = False, None
+                self._reopened()
+
+    async def _isolate(self, group: TaskGroup) -> None:
+        alone = await self._until_clear()
+        claim = self._pool.suspect
+        if claim is None:
+            return
+        line = self._line_of(claim.queue)
+        ours = await line.start(claim.id, alone=alone)
+        if not ours or self._pool.suspect is not claim:  # given back meanwhile
+            return
+        self._pool.suspect = None
+        ended = anyio.Event()
+        group.start_soon(self._run, claim, ended)
+        if not alone:
+            return
+        with anyio.move_on_after(ALONE_S):
+            await ended.wait()
+        if not ended.is_set():
+            await line.start(claim.id, alone=False)
+
+    async def _until_clear(self) -> bool:
+        with anyio.move_on_after(CLEAR_S):
+            while self._pool.busy:
+                if self._pool.suspect is None:
+                    return False
+                await anyio.sleep(LOOK_S)
+            return True
+        return False
+
+    async def _run(self, claim: Claim, ended: anyio.Event) -> None:
+        try:
+            await self._pool.run_one(claim)
+        finally:
+            ended.set()
