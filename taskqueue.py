@@ -106,7 +106,7 @@ async def serve(loaded: Loaded, modules: Sequence[str]) -> int:
         async with running(producer.run), anyio.create_task_group() as parts:
             parts.start_soon(life.stop_when_cancelled)
             if roles & {"api", "scheduler"}:
-                await parts.start(Sampler(store, metrics, life.stopping).run)
+                await parts.start(Sampler(store, metrics, settings.durability, life.stopping).run)
             if "scheduler" in roles:
                 await parts.start(Scheduler(store, metrics, settings, life.stopping).run)
                 await parts.start(Operator(store, life.stopping).run)

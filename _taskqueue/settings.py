@@ -283,7 +283,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("max-crashes", "3", _whole(1, 100), "lost workers before a task is dead as poison", "max_crashes"),
     Option("head-start", "60s", _head_start, "head start of each priority level; inf makes priorities strict", "head_start_ms"),
     Option("max-payload", "1MiB", _bytes("1", "64MiB"), "largest payload of a task", "payload_bytes_max"),
-    Option("max-result", "1MiB", _bytes("1", "64MiB"), "largest result of a task", "result_bytes_max"),
+    Option("max-result", "1MiB", _bytes("1", "64MiB"), "largest result or checkpoint of a task", "result_bytes_max"),
     Option("retain-succeeded", "1d", _duration("0s", "3650d"), "how long succeeded tasks are kept", "retain_succeeded_s"),
     Option("retain-failed", "30d", _duration("0s", "3650d"), "how long dead, cancelled and expired tasks are kept", "retain_failed_s"),
     Option("retain-max", "100000", _whole(0, 100_000_000), "how many finished tasks of one state a queue keeps", "retain_max"),

@@ -219,6 +219,11 @@ class Store(DurableCalls):
         """Delete tasks that do not run; gives the states they were in."""
         return _states(await self.run("remove", queue, *ids))
 
+    async def retain_ms(self, queue: str, task_id: str) -> int | None:
+        """How long after its end the task is forgotten; None when its queue's own rule holds."""
+        kept = await self.command("retain", "HGET", self.key("retains", queue), task_id)
+        return int(kept) if kept else None
+
     async def raw_record(self, queue: str, task_id: str) -> bytes | None:
         """A record as it is stored, to be compared with when it is replaced; None when there is none."""
         found: bytes | None = await self.command("records", "HGET", self.key("records", queue), task_id)

@@ -167,7 +167,11 @@ class Context:
             raise Cancel("stopped on request")
 
     async def save(self, value: Any) -> None:
-        """Keep a JSON value for the next attempts; returns when it is stored."""
+        """Keep a JSON value for the next attempts; returns when it is stored.
+
+        Raises:
+            ValueError: larger than ``--max-result``.
+        """
         await self._desk.save(msgspec.json.encode(value))
         self._claim.checkpoint = msgspec.json.encode(value)
 

@@ -8,7 +8,6 @@ import anyio
 import msgspec
 from quart import Response
 
-from _taskqueue.domain.errors import Refusal, StoreError
 from _taskqueue.domain.states import State
 from _taskqueue.domain.task import UNREADABLE, Record, Submission
 from _taskqueue.producer import Producer
@@ -17,10 +16,11 @@ from _taskqueue.store.wire import decode_record
 from _taskqueue.terms import READERS, FieldError, TermsError
 from _taskqueue.web.bodies import EditBody, RerunBody, RetryBody
 from _taskqueue.web.catalog import Catalog
-from _taskqueue.web.problems import ANSWER_S, Problem, from_refusal, from_terms, in_time, json_response
-from _taskqueue.web.reading import body_bytes_max, read_payload
+from _taskqueue.web.problems import ANSWER_S, Problem, from_terms, in_time, json_response
+from _taskqueue.web.reading import body_bytes_max, read_durability, read_payload
 from _taskqueue.web.routing import Scope, body_bytes, read_body, route
 from _taskqueue.web.shapes import Accepted, TaskDetail, show_detail
+from _taskqueue.web.submit import SubmitApi, headers_of
 from _taskqueue.web.tasks import unknown_task
 
 RETRYABLE = (State.RETRYING, State.DEAD, State.CANCELLED, State.EXPIRED)
@@ -40,8 +40,8 @@ class DeleteQuery(msgspec.Struct):
 class ActsApi:
     """Steering one task."""
 
-    def __init__(self, producer: Producer, catalog: Catalog) -> None:
-        self._producer, self._catalog, self._store = producer, catalog, producer.store
+    def __init__(self, producer: Producer, catalog: Catalog, submit: SubmitApi) -> None:
+        self._producer, self._catalog, self._submit, self._store = producer, catalog, submit, producer.store
 
     @route("POST", "/tasks/<task_id>/retry", scope=Scope.OPERATE, body=RetryBody, answers={200: TaskDetail}, problems=(400, 404, 409, 422))
     async def retry(self, task_id: str, body: RetryBody) -> Response:
@@ -75,13 +75,11 @@ class ActsApi:
         read_body(body, RerunBody)
         with in_time():
             sight = await self._sight(task_id)
-            submission = self._like(sight, _read_raw(body).get("payload"))
+            submission = await self._like(sight, _read_raw(body).get("payload"))
             await self._catalog.check(submission, self._producer.default_task)
-            try:
-                new_id = await self._producer.submit(submission)
-            except (StoreError, Refusal) as refusal:
-                raise from_refusal(refusal) from None
-        return json_response(Accepted(new_id), 202, {"Location": f"/tasks/{new_id}"})
+        level = read_durability() or self._submit.durability
+        new_id, replayed = await self._submit.accept(submission, body, level)
+        return json_response(Accepted(new_id), 202, headers_of(new_id, [], level) | replayed)
 
     @route("PATCH", "/tasks/<task_id>", scope=Scope.OPERATE, body=EditBody, answers={200: TaskDetail}, problems=(400, 404, 409, 422))
     async def edit(self, task_id: str, body: EditBody) -> Response:
@@ -160,7 +158,7 @@ class ActsApi:
     async def _show(self, sight: Sight, status: int = 200) -> Response:
         return json_response(show_detail(await self._catalog.mask(sight, self._producer.default_task)), status)
 
-    def _like(self, sight: Sight, instead: msgspec.Raw | None) -> Submission:
+    async def _like(self, sight: Sight, instead: msgspec.Raw | None) -> Submission:
         old = _readable(sight.record)
         payload, is_text = old.payload, old.is_text
         if instead is not None:
@@ -170,7 +168,8 @@ class ActsApi:
         record = msgspec.structs.replace(
             old, payload=payload, is_text=is_text, created_ms=self._producer.now_ms(), rerun_of=sight.id, batch="", unique_key=""
         )
-        return Submission(record, sight.queue, expires_in_ms=old.expires_in_ms)
+        retain_ms = await self._store.retain_ms(sight.queue, sight.id)
+        return Submission(record, sight.queue, expires_in_ms=old.expires_in_ms, retain_ms=retain_ms)
 
 
 def _readable(record: Record) -> Record:

@@ -70,7 +70,7 @@ class Site:
             [
                 submit,
                 TasksApi(producer, browse, catalog, Cursors(secret), stopping),
-                ActsApi(producer, catalog),
+                ActsApi(producer, catalog, submit),
                 StatsApi(store, browse),
                 QueuesApi(producer, browse),
                 WorkersApi(store, catalog),

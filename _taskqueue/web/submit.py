@@ -96,13 +96,10 @@ class SubmitApi:
         body = await body_bytes(self._body_bytes_max)
         try:
             submission, ignored = await self.read_one(body, strict="strict" in request.args)
-            taken = await self._reserve(body, [submission])
-            task_id = taken.ids[0] if taken and taken.answered else await self.store_one(submission, taken, level)
+            task_id, replayed = await self.accept(submission, body, level)
         except Problem as problem:
             raise self.rejected(problem) from None
-        headers = headers_of(task_id, ignored, level)
-        if taken and taken.answered:
-            headers["Idempotency-Replayed"] = "true"
+        headers = headers_of(task_id, ignored, level) | replayed
         if wait_s is None and preference("return") != "representation":
             return json_response(Accepted(task_id), 202, headers)
         sight = await self._catalog.mask(await self._wait(task_id, wait_s or 0.0), self._producer.default_task)
@@ -170,6 +167,17 @@ class SubmitApi:
             detail = "the first request under this Idempotency-Key found other items good, as handlers were then; take a new key"
             raise Problem(422, "idempotency_mismatch", detail)
         return taken
+
+    async def accept(self, submission: Submission, body: bytes, level: Durability) -> tuple[str, dict[str, str]]:
+        """Accept it under the request's Idempotency-Key; gives the id, and a header when it is that of an earlier request.
+
+        Raises:
+            Problem: refused.
+        """
+        taken = await self._reserve(body, [submission])
+        if taken and taken.answered:
+            return taken.ids[0], {"Idempotency-Replayed": "true"}
+        return await self.store_one(submission, taken, level), {}
 
     async def store_one(self, submission: Submission, taken: Reservation | None = None, level: Durability | None = None) -> str:
         """Accept it; gives the id of the task that stands for it. Raises Problem."""

@@ -132,6 +132,7 @@ class Run:
         self.reported_at = time.monotonic()
 
     async def save(self, packed: bytes) -> None:
+        self.execution.check_size("checkpoint", packed)
         await ferry(self.line.save(self.claim.id, packed), self.line.loop)
 
     async def submit(self, task: str, payload: Any, options: Mapping[str, Any]) -> str:
@@ -354,9 +355,16 @@ class Execution:
             encoded = encode_json(result)
         except (TypeError, ValueError, RecursionError) as error:
             raise ResultUnfit(f"the result cannot be kept: {error}") from None
-        if len(encoded) > self._result_bytes_max:
-            raise ResultUnfit(f"the result has {len(encoded)} bytes, more than --max-result {self._result_bytes_max}")
+        try:
+            self.check_size("result", encoded)
+        except ValueError as error:
+            raise ResultUnfit(str(error)) from None
         return encoded
+
+    def check_size(self, what: str, encoded: bytes) -> None:
+        """Raises ValueError: too large to be kept."""
+        if len(encoded) > self._result_bytes_max:
+            raise ValueError(f"the {what} has {len(encoded)} bytes, more than --max-result {self._result_bytes_max}")
 
     async def _fail(self, run: Run, error: BaseException) -> None:
         claim, line = run.claim, run.line

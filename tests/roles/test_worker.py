@@ -448,6 +448,19 @@ async def test_what_is_saved_is_there_in_the_next_attempt(working: Working, coun
         assert seen == [None, {"page": 7}]
 
 
+async def test_what_is_too_large_to_be_saved_is_an_error_of_the_handler(working: Working) -> None:
+    @task(max_attempts=1)
+    async def hoard(context: Context, text: str) -> None:
+        await context.save("x" * 2_000)
+
+    async with working(hoard, max_result="1000") as bench:
+        sight = await bench.run("hoard", state=State.DEAD)
+
+    assert sight.outcome is not None
+    assert sight.outcome.failure is not None
+    assert sight.outcome.failure.message == "the checkpoint has 2002 bytes, more than --max-result 1000"
+
+
 async def test_log_lines_are_kept_with_their_attempt(working: Working, store: Store, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "taskqueue.handler")
 

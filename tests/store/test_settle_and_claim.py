@@ -200,10 +200,27 @@ async def test_no_more_is_claimed_than_asked(desk: Desk) -> None:
     assert (await desk.call()).holding == 70
 
 
-async def test_large_payloads_end_a_claim_early(desk: Desk) -> None:
-    await desk.submit(64, payload=b"x" * (CLAIM_BYTES_MAX // 32))
+async def test_large_payloads_end_a_claim_early_and_stay_in_order(desk: Desk) -> None:
+    size = CLAIM_BYTES_MAX // 20
+    ids = await desk.submit(64, payload=b"x" * size)
 
-    assert 32 <= len(await desk.claim(64)) < 64
+    first = await desk.claim(64)
+    second = await desk.claim(64)
+
+    assert (first, second) == (ids[:19], ids[19:38])  # a record is a little more than its payload
+
+
+async def test_small_payloads_do_not_overtake_a_large_one(desk: Desk) -> None:
+    ids = [*await desk.submit(2, payload=b"x" * (CLAIM_BYTES_MAX * 2 // 3)), *await desk.submit(2)]
+
+    assert await desk.claim(64) == ids[:1]
+    assert await desk.claim(64) == ids[1:]
+
+
+async def test_a_record_larger_than_a_claim_may_be_comes_alone(desk: Desk) -> None:
+    ids = await desk.submit(2, payload=b"x" * (CLAIM_BYTES_MAX + 1))
+
+    assert [await desk.claim(64), await desk.claim(64)] == [ids[:1], ids[1:]]
 
 
 async def test_what_is_beyond_the_slots_is_marked_prefetched(desk: Desk) -> None:

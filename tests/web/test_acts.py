@@ -233,6 +233,27 @@ async def test_the_result_of_a_deleted_task_is_gone(api: Api, desk: Desk) -> Non
         assert (await api.call("GET", f"/tasks/{task_id}{part}"))[0] == 404
 
 
+async def test_a_rerun_sent_twice_under_one_key_is_one_task(api: Api, desk: Desk) -> None:
+    task_id = await desk.in_state(State.DEAD)
+
+    first = await api.post(f"/tasks/{task_id}/rerun", {}, Idempotency_Key="again")
+    second = await api.post(f"/tasks/{task_id}/rerun", {}, Idempotency_Key="again")
+    other = await api.post(f"/tasks/{task_id}/rerun", {"payload": "new"}, Idempotency_Key="again")
+
+    assert [await first.get_json(), first.status_code] == [await second.get_json(), second.status_code]
+    assert second.headers["Idempotency-Replayed"] == "true"
+    assert other.status_code == 422
+    assert (await api.store.count(QUEUE)).states["pending"] == 1
+
+
+async def test_a_rerun_is_kept_as_long_as_the_first(api: Api, desk: Desk) -> None:
+    task_id = await desk.in_state(State.DEAD, retain_ms=5_000)
+
+    _, answer = await api.call("POST", f"/tasks/{task_id}/rerun")
+
+    assert await api.store.retain_ms(QUEUE, answer["task_id"]) == 5_000
+
+
 async def test_a_record_that_cannot_be_read_is_shown_and_deleted_but_never_overwritten(api: Api, desk: Desk) -> None:
     (task_id,) = await desk.submit()
     body = b"\xc1 of a newer release"

@@ -151,10 +151,11 @@ if expire(1000) == 1000 or paused == 1 then
   limit = 0
 end
 
-local claimed, claimed_ids, pasts, missing, taken, bytes, chunk = {}, {}, {}, {}, 0, 0, 32
+local claimed, claimed_ids, pasts, missing, taken, bytes, chunk = {}, {}, {}, {}, 0, 0, 8
 local retried = limit > 0 and redis.call('EXISTS', tries) == 1
 local saved = limit > 0 and redis.call('EXISTS', checkpoints) == 1
-while taken < limit and bytes < bytes_max do
+local full = false
+while taken < limit and not full do
   local popped = redis.call('ZPOPMIN', pending, math.min(chunk, limit - taken))
   local count = #popped / 2
   if count == 0 then
@@ -169,7 +170,10 @@ while taken < limit and bytes < bytes_max do
   local kept = saved and redis.call('HMGET', checkpoints, unpack(ids))
   for i = 1, count do
     local id, score, body = ids[i], popped[i * 2], bodies[i]
-    if body then
+    if body and (full or bytes > 0 and bytes + #body > bytes_max) then
+      redis.call('ZADD', pending, score, id)
+      full = true
+    elseif body then
       local attempt, crashes = 1, 0
       local flag = taken < slots and 's' or 'p'
       local before = past and past[i] or '0|0'
@@ -198,7 +202,7 @@ while taken < limit and bytes < bytes_max do
   if #values > 0 then
     redis.call('HSET', running, unpack(values))
   end
-  chunk = chunk * 2
+  chunk = math.min(chunk * 2, math.max(1, math.floor(bytes_max / (bytes / math.max(taken, 1) + 1))))
 end
 
 tally('claimed', taken)
