@@ -229,7 +229,7 @@ class Producer:
             fields = {**fields, "task": self.default_task}
         spec = self._registry.tasks.get(str(fields.get("task") or self._registry.default))
         queue = spec.queue if spec is not None else QUEUE_DEFAULT
-        return read_submission(fields, payload, is_text, now_ms=self._clock_ms(), queue_default=queue)
+        return read_submission(fields, payload, is_text, queue_default=queue)
 
     async def new_id(self, queue: str) -> str:
         """A fresh task id for this queue. Raises StoreError."""

@@ -64,14 +64,11 @@ class PayloadTooLarge(TermsError):
     """The payload is over the limit."""
 
 
-def read_submission(
-    fields: Mapping[str, Any], payload: bytes, is_text: bool, *, now_ms: int, queue_default: str = QUEUE_DEFAULT
-) -> Submission:
+def read_submission(fields: Mapping[str, Any], payload: bytes, is_text: bool, *, queue_default: str = QUEUE_DEFAULT) -> Submission:
     """The submission that these fields describe. Unknown fields are ignored; see :func:`unknown_fields`.
 
     Args:
         fields: everything but the payload; plain values as from JSON. None counts as absent.
-        now_ms: wall time, kept as the time of creation.
         queue_default: where it goes when the fields name no queue.
 
     Raises:
@@ -91,16 +88,15 @@ def read_submission(
         errors.append(FieldError("run_at", "invalid_run_at", "give delay or run_at, not both"))
     if errors:
         raise TermsError(errors)
-    return _build(found, payload, is_text, now_ms, queue_default)
+    return _build(found, payload, is_text, queue_default)
 
 
-def _build(found: Mapping[str, Any], payload: bytes, is_text: bool, now_ms: int, queue_default: str) -> Submission:
+def _build(found: Mapping[str, Any], payload: bytes, is_text: bool, queue_default: str) -> Submission:
     unique: Unique | None = found.get("unique")
     record = Record(
         task=found.get("task", ""),
         payload=payload,
         is_text=is_text,
-        created_ms=now_ms,
         priority=found.get("priority", PRIORITY_DEFAULT),
         timeout_s=found.get("timeout"),
         max_attempts=found.get("max_attempts"),

@@ -126,5 +126,5 @@ def submission(payload: bytes = b"hello", task: str = "echo", **terms: object) -
     record_terms = {name: terms.pop(name) for name in list(terms) if name in Record.__struct_fields__}
     if "expires_in_ms" in record_terms:
         terms["expires_in_ms"] = record_terms["expires_in_ms"]
-    record = Record(task, True, int(time.time() * 1000), payload=payload, **record_terms)  # type: ignore[arg-type]
+    record = Record(task, True, payload=payload, **record_terms)  # type: ignore[arg-type]
     return Submission(record, **terms)  # type: ignore[arg-type]

@@ -32,6 +32,16 @@ def route_of(task_id: str) -> int | None:
     return number >> 64 & 0xFFFF
 
 
+def created_ms_of(task_id: str) -> int:
+    """When a task id was made: wall time of its process, milliseconds since 1970; 0 when the text is no task id."""
+    if not _SHAPE.fullmatch(task_id):
+        return 0
+    number = 0
+    for letter in task_id[len(PREFIX) : len(PREFIX) + 10]:
+        number = number << 5 | _VALUE[letter]
+    return number
+
+
 class IdMint:
     """Makes task ids, each larger than the one before while the clock does not step back.
 

@@ -38,8 +38,6 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
     """handler name; empty means the worker's default task"""
     is_text: bool
     """the payload came as a JSON string"""
-    created_ms: int
-    """wall time of the submitting process, milliseconds since 1970"""
     priority: int = PRIORITY_DEFAULT
     timeout_s: float | None = None
     max_attempts: int | None = None
@@ -60,7 +58,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
         return [*found, f"b:{self.batch}"] if self.batch else found
 
 
-UNREADABLE = Record("(unreadable)", False, 0)
+UNREADABLE = Record("(unreadable)", False)
 """Stands for a record that this release cannot read. No handler can have its name, so its task waits for one that can."""
 
 

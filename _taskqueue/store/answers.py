@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from _taskqueue.domain.errors import StoreUnavailable
+from _taskqueue.domain.ids import created_ms_of
 from _taskqueue.domain.states import State
 from _taskqueue.domain.task import Attempt, Claim, Outcome, Progress, Record
 from _taskqueue.store import wire
@@ -105,6 +106,11 @@ class Sight:
     unroutable: bool = False
     cut_bytes: int = 0
     """how many bytes of the payload were left out of the record"""
+
+    @property
+    def created_ms(self) -> int:
+        """When its id was made, milliseconds since 1970."""
+        return created_ms_of(self.id)
 
 
 @dataclass(frozen=True, slots=True)

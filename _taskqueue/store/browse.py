@@ -269,7 +269,7 @@ def _is_indexed(wanted: Filter) -> bool:
 def matches(sight: Sight, wanted: Filter, hidden: frozenset[str] = frozenset()) -> bool:
     """Whether a filter means this task; payloads of hidden tasks are not searched."""
     record = sight.record
-    created_ms = record.created_ms
+    created_ms = sight.created_ms
     return (
         (not wanted.states or sight.state in wanted.states)
         and (not wanted.tasks or record.task in wanted.tasks)

@@ -196,7 +196,7 @@ class Store(DurableCalls):
         """Make held tasks pending again, in the order they would have had."""
         args: list[Any] = []
         for task_id, record in tasks:
-            args += (task_id, record.created_ms - record.priority * self.head_start_ms)
+            args += (task_id, ids.created_ms_of(task_id.decode()) - record.priority * self.head_start_ms)
         return int(await self.run("adopt", queue, *args))
 
     async def place(self, queue: str, task_id: str) -> int | None:

@@ -15,6 +15,7 @@ import anyio.lowlevel
 import msgspec
 
 from _taskqueue.domain.errors import Cancel, TaskqueueError
+from _taskqueue.domain.ids import created_ms_of
 from _taskqueue.domain.task import Claim
 
 LOG_LINES_MAX = 200
@@ -110,7 +111,7 @@ class Context:
     @property
     def created_at(self) -> datetime:
         """When the task was submitted, UTC."""
-        return datetime.fromtimestamp(self._claim.record.created_ms / 1000, UTC)
+        return datetime.fromtimestamp(created_ms_of(self.id) / 1000, UTC)
 
     @property
     def deadline(self) -> datetime:

@@ -165,9 +165,7 @@ class ActsApi:
             payload, is_text = read_payload(bytes(instead))
         if len(payload) > self._producer.payload_bytes_max:
             raise Problem(413, "payload_too_large", f"the payload has {len(payload)} bytes, more than {self._producer.payload_bytes_max}")
-        record = msgspec.structs.replace(
-            old, payload=payload, is_text=is_text, created_ms=self._producer.now_ms(), rerun_of=sight.id, batch="", unique_key=""
-        )
+        record = msgspec.structs.replace(old, payload=payload, is_text=is_text, rerun_of=sight.id, batch="", unique_key="")
         retain_ms = await self._store.retain_ms(sight.queue, sight.id)
         return Submission(record, sight.queue, expires_in_ms=old.expires_in_ms, retain_ms=retain_ms)
 

@@ -152,7 +152,7 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _header_parameters(found: Route) -> list[dict[str, Any]]:
-    if found.path not in ("/tasks", "/tasks/batch") or found.method != "POST":
+    if found.path not in ("/tasks", "/tasks/batch", "/tasks/<task_id>/rerun") or found.method != "POST":
         return []
     schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": KEY_TEXT}
     return [{"name": "Idempotency-Key", "in": "header", "required": False, "schema": schema}]

@@ -160,7 +160,7 @@ def _common(sight: Sight, *, payload: bool) -> dict[str, Any]:
         "cancel_requested": sight.cancel_asked,
         "unroutable": sight.unroutable,
         "progress": _progress(sight),
-        "created_at": show_time(record.created_ms),
+        "created_at": show_time(sight.created_ms),
         "next_run_at": show_time(due_ms),
         "started_at": show_time(started_ms),
         "finished_at": show_time(finished_ms),

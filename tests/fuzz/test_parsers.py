@@ -391,7 +391,7 @@ def test_a_quoted_key_may_hold_backslashes() -> None:
 @given(st.dictionaries(st.one_of(st.sampled_from(list(READERS)), any_text), json_values, max_size=6))
 def test_any_fields_are_a_submission_or_named_one_by_one(fields: dict[str, Any]) -> None:
     try:
-        found = read_submission(fields, b"x", True, now_ms=1)
+        found = read_submission(fields, b"x", True)
     except TermsError as error:
         assert {one.field for one in error.errors} <= set(READERS)
     else:
@@ -447,7 +447,7 @@ def test_seconds_are_a_number_or_a_problem(value: Any) -> None:
 @SOME
 @given(st.integers(0, 80_000).map(bytes), st.lists(any_text, max_size=3).map(tuple), st.dictionaries(names, any_text, max_size=3))
 def test_a_record_whose_payload_was_cut_reads_back_but_for_its_end(payload: bytes, tags: tuple[str, ...], meta: dict[str, str]) -> None:
-    record = Record("t", False, 1, payload=payload, tags=tags, meta=meta)
+    record = Record("t", False, payload=payload, tags=tags, meta=meta)
     packed = wire.encode(record)
 
     found = wire.decode_cut(packed[: wire.CUT_BYTES], len(packed))

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from _taskqueue.domain.errors import Cancel, TaskqueueError
+from _taskqueue.domain.ids import IdMint
 from _taskqueue.domain.task import Claim, Record
 from _taskqueue.tasks.context import LOG_CHARS_MAX, LOG_LINES_MAX, Context, current, current_context
 
 pytestmark = pytest.mark.anyio
+
+TASK_ID = IdMint(lambda: 1_800_000_000_500, bytes).mint(1)
 
 
 class Desk:
@@ -62,12 +65,12 @@ def context(desk: Desk) -> Context:
 
 
 def make(desk: Desk, attempt: int = 1, checkpoint: bytes | None = None) -> Context:
-    record = Record("greet", True, 1_800_000_000_500, tags=("a",), meta={"k": "v"}, payload=b"hello")
-    return Context(Claim(b"task1", record, 0, attempt, 0, "host:1:abc/x", "mails", checkpoint), desk)
+    record = Record("greet", True, tags=("a",), meta={"k": "v"}, payload=b"hello")
+    return Context(Claim(TASK_ID.encode(), record, 0, attempt, 0, "host:1:abc/x", "mails", checkpoint), desk)
 
 
 def test_the_context_shows_the_claim_and_the_desk(context: Context) -> None:
-    assert (context.id, context.idempotency_key, context.task, context.queue) == ("task1", "task1", "greet", "mails")
+    assert (context.id, context.idempotency_key, context.task, context.queue) == (TASK_ID, TASK_ID, "greet", "mails")
     assert (context.tags, context.meta, context.payload_raw) == (("a",), {"k": "v"}, b"hello")
     assert (context.worker, context.state["db"], context.remaining()) == ("host:1:abc", "open", 12.5)
     assert context.created_at == datetime.fromtimestamp(1_800_000_000.5, UTC)
@@ -124,7 +127,7 @@ def test_a_log_line_is_kept_and_carries_the_task(context: Context, desk: Desk, c
 
     (record,) = caplog.records
     assert record.getMessage() == "page 3 of ten"
-    assert [getattr(record, name) for name in ("task_id", "task", "attempt", "own")] == ["task1", "greet", 1, 1]
+    assert [getattr(record, name) for name in ("task_id", "task", "attempt", "own")] == [TASK_ID, "greet", 1, 1]
     (line,) = desk.lines
     assert line.endswith(" INFO page 3 of ten")
     assert datetime.fromisoformat(line.split()[0]).tzinfo is not None

@@ -14,7 +14,7 @@ from _taskqueue.work.finishes import LINES_MAX, FinishLog
 
 FAILURE = Failure("ValueError", "first\nsecond")
 CONTEXT = Context(
-    Claim(b"task1", Record("greet", True, 0), 0, 2, queue="mails"),
+    Claim(b"task1", Record("greet", True), 0, 2, queue="mails"),
     SimpleNamespace(task_name="greet", max_attempts=5),
 )
 

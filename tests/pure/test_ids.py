@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _taskqueue.domain.ids import ALPHABET, PREFIX, ROUTES_MAX, IdMint, route_of
+from _taskqueue.domain.ids import ALPHABET, PREFIX, ROUTES_MAX, IdMint, created_ms_of, route_of
 
 NOW_MS = 1_800_000_000_000
 
@@ -101,3 +101,12 @@ def test_a_spoilt_id_has_no_route(spoil: object) -> None:
     assert callable(spoil)
 
     assert route_of(spoil(task_id)) is None
+
+
+@pytest.mark.parametrize("ms", [1, 1_800_000_000_500, 2**48 - 1])
+def test_an_id_tells_when_it_was_made(ms: int) -> None:
+    assert created_ms_of(IdMint(lambda: ms, os.urandom).mint(65_535)) == ms
+
+
+def test_what_is_no_id_was_never_made() -> None:
+    assert created_ms_of("task1") == 0

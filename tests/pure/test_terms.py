@@ -17,7 +17,7 @@ SOON = datetime(2030, 1, 31, 8, tzinfo=UTC)
 
 def read(fields: Mapping[str, Any]) -> Submission:
     """The submission of these fields with a payload that does not matter."""
-    return read_submission(fields, b"hello", True, now_ms=1_000)
+    return read_submission(fields, b"hello", True)
 
 
 @pytest.mark.parametrize(
@@ -124,14 +124,14 @@ def test_absent_fields_leave_the_policy_to_the_handler() -> None:
     submission = read({})
 
     record = submission.record
-    assert (record.task, record.payload, record.is_text, record.created_ms, record.priority) == ("", b"hello", True, 1_000, 5)
+    assert (record.task, record.payload, record.is_text, record.priority) == ("", b"hello", True, 5)
     assert (record.timeout_s, record.max_attempts, record.backoff, record.expires_in_ms) == (None, None, None, None)
     assert (submission.queue, submission.delay_ms, submission.run_at_ms, submission.expires_in_ms) == ("default", 0, None, None)
 
 
 def test_the_queue_of_the_task_is_the_default() -> None:
-    assert read_submission({}, b"", True, now_ms=0, queue_default="mails").queue == "mails"
-    assert read_submission({"queue": "other"}, b"", True, now_ms=0, queue_default="mails").queue == "other"
+    assert read_submission({}, b"", True, queue_default="mails").queue == "mails"
+    assert read_submission({"queue": "other"}, b"", True, queue_default="mails").queue == "other"
 
 
 @pytest.mark.parametrize(("wrong", "nearest"), [("priorty", "priority"), ("max_attempt", "max_attempts"), ("payloads", "payload")])

@@ -17,7 +17,7 @@ TEN = Backoff("constant", 10, jitter=False)
 
 
 def claim_of(attempt: int = 1, **terms: Any) -> Claim:
-    return Claim(b"task1", Record("f", True, 0, **terms), 0, attempt)
+    return Claim(b"task1", Record("f", True, **terms), 0, attempt)
 
 
 def spec_of(**policy: Any) -> AnyTask:

@@ -47,7 +47,7 @@ async def pool(log: Log) -> AsyncIterator[Pool]:
 
 
 def claims(count: int) -> list[Claim]:
-    return [Claim(b"task%d" % number, Record("noop", True, 0), 0) for number in range(count)]
+    return [Claim(b"task%d" % number, Record("noop", True), 0) for number in range(count)]
 
 
 async def test_others_get_their_pass_while_a_batch_runs(pool: Pool, log: Log) -> None:
