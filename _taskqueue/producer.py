@@ -260,8 +260,8 @@ class Producer:
         places: list[int] = []
         parcels: list[Parcel] = []
         for queue, positions in _by_queue(submissions).items():
-            lane, route, mint = await self._lane(queue, level), await self._store.route(queue), self._mint.mint
-            names = iter([ids[at] for at in positions] if ids else [mint(route) for _ in positions])
+            lane, route = await self._lane(queue, level), await self._store.route(queue)
+            names = iter([ids[at] for at in positions] if ids else self._mint.mint_many(route, len(positions)))
             places += positions
             portions = _portions([submissions[at] for at in positions])
             parcels += [lane.add([(next(names), one) for one in part]) for part in portions]

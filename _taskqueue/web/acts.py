@@ -76,7 +76,7 @@ class ActsApi:
         with in_time():
             sight = await self._sight(task_id)
             submission = await self._like(sight, _read_raw(body).get("payload"))
-            await self._catalog.check(submission, self._producer.default_task)
+            self._catalog.check(submission, self._producer.default_task, await self._catalog.tasks())
         level = read_durability() or self._submit.durability
         new_id, replayed = await self._submit.accept(submission, body, level)
         return json_response(Accepted(new_id), 202, headers_of(new_id, [], level) | replayed)

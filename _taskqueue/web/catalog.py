@@ -35,10 +35,9 @@ class Catalog:
         """By name."""
         return await self._handlers.tasks()
 
-    async def check(self, submission: Submission, default: str) -> None:
-        """Refuse a payload that the task cannot take. Raises Problem."""
+    def check(self, submission: Submission, default: str, tasks: Mapping[str, TaskInfo]) -> None:
+        """Refuse a payload that its task, one of these, cannot take. Raises Problem."""
         name = submission.record.task or default
-        tasks = await self.tasks()
         info = tasks.get(name)
         if info is None:
             if self._strict and tasks and name:

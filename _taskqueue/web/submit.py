@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -13,7 +13,7 @@ from quart import Response, g, request
 from _taskqueue.domain.durability import Durability
 from _taskqueue.domain.errors import KeyHeld, QueueFull, Refusal, StoreError, StoreFull
 from _taskqueue.domain.states import State
-from _taskqueue.domain.task import Submission
+from _taskqueue.domain.task import Submission, TaskInfo
 from _taskqueue.metrics import Metrics
 from _taskqueue.producer import Producer
 from _taskqueue.store.answers import Sight
@@ -123,7 +123,7 @@ class SubmitApi:
         batch: BatchBody = read_body(body, BatchBody)
         if len(batch.tasks) > BATCH_MAX:
             raise Problem(422, "invalid_field", f"tasks: has {len(batch.tasks)} items, more than {BATCH_MAX}; send several batches")
-        read = [await self._try_read(item, batch.batch_id) for item in batch.tasks]
+        read = await self._read_many(batch.tasks, batch.batch_id)
         refused = [one for one in read if isinstance(one, Problem)]
         if batch.atomic and refused:
             raise _all_or_nothing(read)
@@ -146,15 +146,18 @@ class SubmitApi:
 
     # -- one --------------------------------------------------------------------------------------------------------
 
-    async def read_one(self, body: bytes | msgspec.Raw, *, strict: bool) -> tuple[Submission, list[str]]:
+    async def read_one(self, body: bytes, *, strict: bool) -> tuple[Submission, list[str]]:
         """A submission, and the names of fields that were ignored. Raises Problem."""
+        return self._read(body, await self._catalog.tasks(), strict=strict)
+
+    def _read(self, body: bytes | msgspec.Raw, tasks: Mapping[str, TaskInfo], *, strict: bool) -> tuple[Submission, list[str]]:
         if len(body) > self._body_bytes_max:
             raise Problem(413, "payload_too_large", f"the body has {len(body)} bytes, more than {self._body_bytes_max}")
         try:
             submission, ignored = read_submission(self._producer, body, strict=strict)
         except TermsError as error:
             raise from_terms(error) from None
-        await self._catalog.check(submission, self._producer.default_task)
+        self._catalog.check(submission, self._producer.default_task, tasks)
         return submission, ignored
 
     async def _reserve(self, body: bytes, submissions: Sequence[Submission]) -> Reservation | None:
@@ -225,9 +228,13 @@ class SubmitApi:
 
     # -- many -------------------------------------------------------------------------------------------------------
 
-    async def _try_read(self, item: bytes | msgspec.Raw, batch_id: str | None) -> Submission | Problem:
+    async def _read_many(self, items: Iterable[bytes | msgspec.Raw], batch_id: str | None = None) -> list[Submission | Problem]:
+        tasks = await self._catalog.tasks()
+        return [self._try_read(item, batch_id, tasks) for item in items]
+
+    def _try_read(self, item: bytes | msgspec.Raw, batch_id: str | None, tasks: Mapping[str, TaskInfo]) -> Submission | Problem:
         try:
-            submission, _ = await self.read_one(item, strict=True)
+            submission, _ = self._read(item, tasks, strict=True)
         except Problem as problem:
             return self.rejected(problem)
         if batch_id and not submission.record.batch:
@@ -263,7 +270,7 @@ class SubmitApi:
         accepted = rejected = 0
         try:
             async for lines in _read_lines(body, self._body_bytes_max):
-                read = [await self._try_read(line, None) for line in lines]
+                read = await self._read_many(lines)
                 results = self._merge(read, await self._store_lines([one for one in read if isinstance(one, Submission)], level))
                 count = sum(result.task_id is not None for result in results)
                 accepted, rejected = accepted + count, rejected + len(results) - count

@@ -110,3 +110,13 @@ def test_an_id_tells_when_it_was_made(ms: int) -> None:
 
 def test_what_is_no_id_was_never_made() -> None:
     assert created_ms_of("task1") == 0
+
+
+def test_many_ids_of_one_moment_are_as_those_made_one_by_one() -> None:
+    mint = IdMint(lambda: NOW_MS, os.urandom)
+
+    made = [mint.mint(7), *mint.mint_many(7, 2_000), *mint.mint_many(7, 1), mint.mint(7)]
+
+    assert made == sorted(set(made))
+    assert {(route_of(one), created_ms_of(one)) for one in made} == {(7, NOW_MS)}
+    assert len(made) == 2_003
