@@ -9,6 +9,7 @@ __main__    the command line
       catalog     versions.toml: who takes part, pinned
     venvs   one virtual environment a peer
   http      the same for POST /tasks, with wrk
+  growth      ours alone: more tasks, more workers, a file on disk
   report    Markdown, JSON and the chart of it
 peers/      one adapter a system, run inside that system's environment
 """

@@ -11,12 +11,15 @@ from typing import Any, TypeVar
 
 from benchmarks.cases import CASES
 from benchmarks.catalog import read_peers
+from benchmarks.growth import measure_growth
 from benchmarks.http.compare import compare_http
 from benchmarks.progress import Progress
 from benchmarks.report import Results, merged, read_results, write_report
 from benchmarks.runner import Plan, machine, prepare_all, run_plan
 
-HTTP = "http"
+HTTP, GROWTH = "http", "growth"
+ALONE = (HTTP, GROWTH)
+"""Cases that run by themselves, after the others."""
 ROUNDS = 3
 RESULTS = Path(__file__).parent / "results"
 
@@ -27,7 +30,7 @@ def read_options() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Our queue and its peers, side by side.")
     parser.add_argument("--peers", default="", help=f"with commas, default all: {', '.join(read_peers())}")
-    parser.add_argument("--cases", default="", help=f"with commas, default all: {', '.join([*CASES, HTTP])}")
+    parser.add_argument("--cases", default="", help=f"with commas, default all: {', '.join([*CASES, *ALONE])}")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"runs of each case; the report shows medians (default {ROUNDS})")
     parser.add_argument("--pin", action="store_true", help="server and worker each on a core of its own")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the report")
@@ -47,8 +50,8 @@ def chosen(names: str, known: Mapping[str, T]) -> list[T]:
 
 def measure(options: argparse.Namespace) -> Results:
     """Run what was asked for."""
-    names = chosen(options.cases, {name: name for name in [*CASES, HTTP]})
-    cases = [CASES[name] for name in names if name != HTTP]
+    names = chosen(options.cases, {name: name for name in [*CASES, *ALONE]})
+    cases = [CASES[name] for name in names if name not in ALONE]
     peers = chosen(options.peers, read_peers()) if cases else []
     about = machine()
     setting_up = Progress(len(peers))
@@ -57,13 +60,15 @@ def measure(options: argparse.Namespace) -> Results:
     plan = Plan(ready, cases, options.rounds, options.pin)
     progress = Progress(plan.steps())
     http: dict[str, Any] = {}
+    growth: dict[str, Any] = {}
     try:
         run_plan(plan, runs, progress)
         progress.close()
         http = compare_http() if HTTP in names else {}
+        growth = measure_growth() if GROWTH in names else {}
     except KeyboardInterrupt:
         progress.say("interrupted: the report has what was measured so far")
-    return Results({**about, "rounds": options.rounds, "pinned": options.pin}, runs, http)
+    return Results({**about, "rounds": options.rounds, "pinned": options.pin}, runs, http, growth)
 
 
 def main() -> None:

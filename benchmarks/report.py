@@ -50,11 +50,13 @@ class Results:
     Args:
         about: the machine, the server, how it was run.
         http: see http.compare.
+        growth: see growth.
     """
 
     about: dict[str, Any]
     runs: list[Run]
     http: dict[str, Any]
+    growth: dict[str, Any]
 
 
 DRAIN = Metric("drain_per_s", "tasks/s", more_is_better=True)
@@ -229,6 +231,35 @@ def _http_row(one: dict[str, Any], quart: float | None) -> list[str]:
     return [title, show(one["per_s"]) + spread, ratio, *[show(one[key]) for key in ("cpu_us", "p50_ms", "p99_ms", "errors")]]
 
 
+GROWING = (
+    ("submit_redis_us", "submit, a task"),
+    ("claim_redis_us", "claim and settle, a task"),
+    ("cancel_redis_us", "cancel one"),
+    ("list_redis_us", "list 50"),
+    ("list_ms", "list 50, ms"),
+    ("pending_bytes", "bytes a pending task"),
+    ("slow_scripts", "scripts over 1 ms"),
+)
+
+
+def _growth(growth: dict[str, Any]) -> list[str]:
+    if not growth:
+        return []
+    rows = [[f"{one['pending']:,}", *[show(one[key]) for key, _ in GROWING]] for one in growth["sizes"]]
+    text = "What calls cost over the number of pending tasks: µs of Redis CPU, calls of 100 tasks where there are several."
+    lines = ["## Growth (ours)", "", text, "", *_grid(["pending", *[title for _, title in GROWING]], rows), ""]
+    drains, late = growth["drains"], growth["late"]
+    rows = [[_drain_title(name), *[show(one[key]) for key in ("per_s", "worker_cpu_us", "redis_cpu_us")]] for name, one in drains.items()]
+    lines += ["Draining 100,000 no-ops, all workers waiting when the queue is resumed:", ""]
+    lines += [*_grid(["", "tasks/s", "worker CPU, µs", "Redis CPU, µs"], rows), ""]
+    return [*lines, f"Delayed tasks start {show(late['p50_ms'])} ms (p50), {show(late['p99_ms'])} ms (p99) after their time.", ""]
+
+
+def _drain_title(name: str) -> str:
+    titles = {"1": "one worker process", "no aof": "one worker, no persistence", "aof": "one worker, append-only file, everysec"}
+    return titles.get(name, f"{name} worker processes")
+
+
 def _failures(runs: Iterable[Run], peers: dict[str, Peer]) -> list[str]:
     lines = [f"- {peers[run.peer].title}, {run.case}: {run.failure}" for run in runs if run.failure]
     return ["## Failed runs", "", *lines, ""] if lines else []
@@ -270,7 +301,12 @@ def markdown(results: Results) -> str:
         lines += [*_summary(medians, peers), "", *_ratios(medians, peers)]
     for table in TABLES:
         lines += _table(table, medians, peers)
-    lines += [*_http(results.http), *_failures(results.runs, known), *_settings(sorted(peers, key=lambda peer: peer.title.lower()))]
+    lines += [
+        *_http(results.http),
+        *_growth(results.growth),
+        *_failures(results.runs, known),
+        *_settings(sorted(peers, key=lambda peer: peer.title.lower())),
+    ]
     return "\n".join(lines)
 
 
@@ -293,7 +329,9 @@ def _bar(medians: Medians, peer: Peer, metric: Metric) -> Bar:
 def merged(old: Results, new: Results) -> Results:
     """The new results, with the old ones of all that was not run again."""
     ran = {(run.peer, run.case) for run in new.runs}
-    return Results(new.about, [run for run in old.runs if (run.peer, run.case) not in ran] + new.runs, new.http or old.http)
+    return Results(
+        new.about, [run for run in old.runs if (run.peer, run.case) not in ran] + new.runs, new.http or old.http, new.growth or old.growth
+    )
 
 
 def write_report(results: Results, folder: Path) -> Path:
@@ -309,4 +347,4 @@ def write_report(results: Results, folder: Path) -> Path:
 def read_results(folder: Path) -> Results:
     """What the last run wrote."""
     found = json.loads((folder / "results.json").read_text())
-    return Results(found["about"], [Run(**run) for run in found["runs"]], found["http"])
+    return Results(found["about"], [Run(**run) for run in found["runs"]], found["http"], found.get("growth", {}))
