@@ -4,7 +4,6 @@ append-only file, and how late delayed tasks start.
 
 from __future__ import annotations
 
-import random
 import statistics
 import tempfile
 import time
@@ -40,6 +39,8 @@ FILL, CALLS, AT_ONCE, PAGES, CANCELS = 500, 100, 100, 50, 500
 DRAINED, SLOTS = 100_000, 100
 DELAYED, DELAY_MAX_S, DELAY_MIN_S = 500, 6.0, 2.0
 READY_S = 20.0
+STRIDE = 7_919
+"""A prime, to take things out of order without chance."""
 SLOW_US = 1_000
 """Scripts that take longer are counted."""
 
@@ -85,7 +86,7 @@ async def _calls_at(server: Server, size: int) -> dict[str, float]:
         figures = {"pending_bytes": (server.memory_bytes() - empty) / size}
         server.call("CONFIG", "SET", "slowlog-log-slower-than", str(SLOW_US))
         server.call("SLOWLOG", "RESET")
-        browse, victims = Browse(store), random.Random(size).sample(ids, CANCELS)
+        browse, victims = Browse(store), _sample(ids)
         await store.open_lease(QUEUE, LEASE)
         figures |= await _cost(server, "list", PAGES, lambda: _list(browse))
         figures |= await _cost(server, "cancel", 1, lambda: _cancel(store, victims), parts=CANCELS)
@@ -111,6 +112,10 @@ async def _fill(producer: Producer, size: int) -> list[str]:
     for _ in range(max(1, size // FILL)):
         found += await _submit(producer, min(FILL, size))
     return found
+
+
+def _sample(ids: list[str]) -> list[str]:
+    return [ids[number * STRIDE % len(ids)] for number in range(min(CANCELS, len(ids)))]
 
 
 async def _cost(server: Server, name: str, calls: int, call: Callable[[], Awaitable[object]], parts: int = 1) -> dict[str, float]:
@@ -204,10 +209,9 @@ def _late_ms(stage: Stage) -> list[float]:
 
 async def _delay_some(url: str) -> None:
     """Tasks whose payload is when they are due, by the monotonic clock."""
-    chance = random.Random(1)
     async with _opened(url) as (_, producer):
-        for _ in range(DELAYED):
-            delay_s = round(chance.uniform(DELAY_MIN_S, DELAY_MAX_S), 3)
+        for number in range(DELAYED):
+            delay_s = DELAY_MIN_S + (DELAY_MAX_S - DELAY_MIN_S) * (number * STRIDE % DELAYED) / DELAYED
             run_at_ms = int(time.time() * 1000 + delay_s * 1000)
             due_ns = time.monotonic_ns() + int(run_at_ms * 1e6 - time.time_ns())
             await producer.submit(Submission(Record("stamp", True, payload=str(due_ns).encode()), run_at_ms=run_at_ms))
