@@ -183,7 +183,7 @@ def read_sight(task_id: str, queue: str, reply: list[Any]) -> Sight:
     """The reply of the script ``inspect``."""
     now, record, state, score, claim, tries, outcome, progress, asked, attempts, fingerprint, unroutable = reply
     if not state:
-        raise StoreUnavailable(f"{task_id} has a record but is in no state; it is being repaired")
+        raise StoreUnavailable(f"{task_id} has a record but is in no state; something else changed its keys")
     return _sight(
         task_id, queue, now, wire.decode_record(record), 0, state, score, claim, tries, outcome,
         [entry for entry in attempts if entry], progress, asked, fingerprint, unroutable,
