@@ -40,8 +40,17 @@ class Script:
 @cache
 def load_scripts() -> Mapping[str, Script]:
     """Every script by its verb."""
+    return build_scripts(read_texts())
+
+
+def read_texts() -> dict[str, str]:
+    """The Lua files by their names, fragments with their underscore."""
     folder = resources.files("_taskqueue.store") / "lua"
-    texts = {file.name.removesuffix(".lua"): file.read_text() for file in folder.iterdir() if file.name.endswith(".lua")}
+    return {file.name.removesuffix(".lua"): file.read_text() for file in folder.iterdir() if file.name.endswith(".lua")}
+
+
+def build_scripts(texts: Mapping[str, str]) -> Mapping[str, Script]:
+    """The scripts made of these files: a test may put another clock in the place of ``_now``."""
     return {name: _build(name, texts) for name in sorted(texts) if not name.startswith("_")}
 
 
