@@ -81,7 +81,7 @@ def _names(line: str) -> tuple[str, ...]:
 
 def _in_order(uses: tuple[str, ...]) -> list[str]:
     """Fragments that others build on come first."""
-    order = ("drain", "now", "wake", "held", "tell", "tally", "find", "fail", "finish", "move", "forget")
+    order = ("drain", "now", "wake", "held", "tell", "tally", "find", "fail", "finish", "unique", "move", "forget")
     return [fragment for fragment in order if fragment in uses]
 
 

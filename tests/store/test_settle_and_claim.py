@@ -250,3 +250,15 @@ async def test_an_outcome_reads_back(desk: Desk) -> None:
     outcome = (await desk.sight(task_id)).outcome
 
     assert outcome == wire.decode_outcome(FAILED)
+
+
+async def test_a_worker_whose_hands_are_full_wakes_another_for_what_is_due(desk: Desk) -> None:
+    (task_id,) = await desk.submit(delay_ms=60_000)
+    await desk.store.open_lease(QUEUE, LEASE)
+    await desk.store.command("test", "ZADD", desk.store.key("scheduled", QUEUE), 1, task_id)
+    await desk.store.command("test", "DEL", desk.store.key("wake", QUEUE))
+
+    await desk.call(0)
+
+    assert await desk.state(task_id) is State.PENDING
+    assert await desk.store.command("test", "LLEN", desk.store.key("wake", QUEUE)) == 1

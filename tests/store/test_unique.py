@@ -238,3 +238,38 @@ async def test_a_task_whose_key_is_back_keeps_it_from_others(desk: Desk, on_conf
     (other,), denied = await offer(desk, unique(on_conflict))
 
     assert denied[other].holder == old
+
+
+async def test_another_try_does_not_take_a_key_that_another_has_for_a_time(desk: Desk) -> None:
+    old = await desk.in_state(State.CANCELLED, **unique())
+    holder = await desk.in_state(State.SUCCEEDED, **unique(ttl_ms=60_000))
+
+    assert await desk.store.retry(QUEUE, [(old, 5)], [State.CANCELLED]) == [(State.CANCELLED, False)]
+
+    _, denied = await offer(desk, unique("reject"))
+    assert [one.holder for one in denied.values()] == [holder]
+
+
+async def over(desk: Desk) -> str:
+    """A task that ended, whose key another got for a time that is over now; nobody has promoted since."""
+    old = await desk.in_state(State.CANCELLED, **unique())
+    await desk.submit(**unique(ttl_ms=1))
+    ends = desk.store.key("unique_ends", QUEUE)
+    await desk.store.command("test", "ZADD", ends, 1, KEY)
+    return old
+
+
+async def test_a_key_whose_time_is_up_is_free_for_another_try(desk: Desk) -> None:
+    old = await over(desk)
+
+    assert await desk.store.retry(QUEUE, [(old, 5)], [State.CANCELLED]) == [(State.CANCELLED, True)]
+
+
+async def test_a_key_that_is_back_does_not_end_with_the_time_of_another(desk: Desk) -> None:
+    old = await over(desk)
+    await desk.store.retry(QUEUE, [(old, 5)], [State.CANCELLED])
+
+    await desk.store.promote(QUEUE)
+
+    (other,), denied = await offer(desk, unique("reject"))
+    assert denied == {other: Denial("conflict", old)}

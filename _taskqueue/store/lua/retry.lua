@@ -1,9 +1,9 @@
 -- Give failed tasks another try now, or start waiting ones ahead of their time; on request with a fresh history.
 -- moves: retrying, dead, cancelled, expired, scheduled -> pending
--- keys:  outcomes, tries, history, logs, uniques, unique_of
+-- keys:  outcomes, tries, history, logs, unique_of
 -- args:  from, reset:number, head_start_ms:number, ...
 -- rest:  per task: id, priority; from lists the states it may come from
--- uses:  now, wake, tell, tally, find, fail, finish
+-- uses:  now, wake, tell, tally, find, fail, finish, unique
 -- gives: per task the state it was in, or '' when it is unknown, and 1 when it is pending now; a task stays where it is while another holds its unique key
 local was, moved = {}, {}
 
@@ -21,16 +21,14 @@ local function take_key_back(id)
   if not key then
     return true
   end
-  local holder = string.match(redis.call('HGET', uniques, key) or '', '^(.*)|.$')
-  if holder == id then
+  local last = string.match(redis.call('HGET', uniques, key) or '', '^(.*)|.$')
+  if last == id then
     return true
   end
-  if holder then
-    local state = find(holder)
-    if state and not ends[state] then
-      return false
-    end
+  if holder_of(key) then
+    return false
   end
+  redis.call('ZREM', unique_ends, key)  -- the end of another's time
   redis.call('HSET', uniques, key, id .. '|a')
   return true
 end

@@ -144,8 +144,8 @@ tell('pending', waiting_ids)
 tell('scheduled', snoozed_ids)
 tell('progress', progressed)
 
-local _, late = promote(scheduled, 500)
-local _, late_again = promote(retrying, 500)
+local first, late = promote(scheduled, 500)
+local second, late_again = promote(retrying, 500)
 local paused = redis.call('HEXISTS', settings, 'paused')
 if expire(1000) == 1000 or paused == 1 then
   limit = 0
@@ -209,7 +209,7 @@ tally('claimed', taken)
 tell('running', claimed_ids)
 
 local holding = redis.call('HINCRBY', holdings, lease, taken - left)
-if taken > 0 and redis.call('ZCARD', pending) > 0 then
+if taken + first + second > 0 and redis.call('ZCARD', pending) > 0 then
   leave_token()
 end
 local to_cancel = {}

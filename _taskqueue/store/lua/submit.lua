@@ -2,10 +2,10 @@
 -- Ids already known are skipped, so sending the same call again changes nothing. The first write can grow memory,
 -- so at maxmemory the whole call is refused.
 -- moves: new -> pending, scheduled; scheduled, pending, retrying -> cancelled
--- keys:  records, expiries, settings, labelled, uniques, unique_of, unique_ends
+-- keys:  records, expiries, settings, labelled, unique_of
 -- args:  head_start_ms:number, plain_count:number, ...
 -- rest:  plain_count times id, record, terms = priority, or "priority;delay_ms;run_at_ms;expires_in_ms"; then per other task also: unique key, while, its end in ms or '', on conflict, batch, retain ms or '', labels joined by newlines
--- uses:  now, wake, tell, tally, find, fail, finish
+-- uses:  now, wake, tell, tally, find, fail, finish, unique
 -- gives: {tasks accepted now, tasks known before, per task not accepted: id, why = full or duplicate or conflict, id of the holder}
 local ids, at, fresh, known, denied = {}, {}, {}, 0, {}
 local others = rest + plain_count * 3
@@ -21,30 +21,7 @@ local function deny(id, why, holder)
 end
 
 local taken = {}
-local function holder_of(key)
-  if taken[key] then
-    return taken[key], 'new'
-  end
-  local held = redis.call('HGET', uniques, key)
-  if not held then
-    return false
-  end
-  local id, mode = string.match(held, '^(.*)|(.)$')
-  local until_ms = redis.call('ZSCORE', unique_ends, key)
-  if until_ms and tonumber(until_ms) <= now then
-    return false
-  end
-  if mode == 't' then
-    return id, find(id)
-  end
-  local state = find(id)
-  if state and not ends[state] then
-    return id, state
-  end
-  return false
-end
-
-local function replace(holder, state)
+local function replace(holder)
   if redis.call('ZREM', pending, holder) + redis.call('ZREM', scheduled, holder)
     + redis.call('ZREM', retrying, holder) + redis.call('ZREM', unroutable, holder) == 0 then
     return false
@@ -56,8 +33,8 @@ end
 
 -- gives: whether the task may be stored, and whether it takes the place of another
 local function take_key(id, key, mode, until_ms, on_conflict, has_room)
-  local holder, state = holder_of(key)
-  local replaced = holder and on_conflict == 'replace' and replace(holder, state)
+  local holder = taken[key] or holder_of(key)
+  local replaced = holder and on_conflict == 'replace' and replace(holder)
   if holder and not replaced then
     deny(id, on_conflict == 'return' and 'duplicate' or 'conflict', holder)
     return false
