@@ -41,8 +41,11 @@ delays = st.sampled_from([0, 0, 0, 1, 1_000, 10_000, 100_000])
 lives = st.none() | st.sampled_from([1, 1_000, 20_000, 100_000])
 tags = st.sampled_from([(), (), ("red",), ("red", "blue")])
 steps = st.sampled_from([1, 10, 1_000, 5_000, 10_000, 20_000, LEASE_MS, 60_000, 600_000])
-verbs = st.sampled_from(["succeed", "succeed", "retry", "retry", "dead", "cancel", "snooze", "release", "hold", "log", "progress", "save"])
-CHANGES = [{"paused": ""}, {"paused": ""}, {"max_length": ""}, {"max_length": "8"}, {"paused": "1"}]
+VERBS = ["retry", "dead", "cancel", "snooze", "release", "hold", "log", "progress", "save"]
+verbs = st.sampled_from([*["succeed"] * 4, "retry", "dead", *VERBS])
+CHANGES = [{"paused": ""}, {"paused": ""}, {"max_length": ""}, {"max_length": "3"}, {"max_length": "8"}, {"paused": "1"}]
+RICH: dict[str, Any] = {"priority": 9, "batch": "a", "retain": 1_000, "tags": ("red",)}
+UNIQUE: dict[str, Any] = {"key": "k", "expires_in": 100_000}
 settlements = st.lists(st.tuples(verbs, nths, delays, st.sampled_from(["boom", "bang", ""])), min_size=1, max_size=4)
 ages = st.sampled_from([0, 1_000, 60_000, 10**8, 10**8])
 terms = st.fixed_dictionaries(
@@ -116,7 +119,8 @@ class QueueMachine(RuleBasedStateMachine):
     def _lease(self, nth: int) -> str:
         """Most often one that lives."""
         living = [lease for lease in self.leases if lease in self.model.leases] or [self._new_lease()]
-        return self._pick(self.leases if nth > MOSTLY else living, nth)
+        gone = [lease for lease in self.leases if lease not in self.model.leases]
+        return self._pick(gone if gone and nth > MOSTLY else living, nth)
 
     def _new_lease(self) -> str:
         self.leases.append(f"worker/{len(self.leases)}")
@@ -134,7 +138,7 @@ class QueueMachine(RuleBasedStateMachine):
     def _fill(self) -> None:
         """See that something is there to be claimed."""
         if not self.model.line():
-            self._submit([{"priority": priority} for priority in (5, 9, 5)])
+            self._submit([{"priority": 5}, RICH, UNIQUE])
 
     # -- producing --------------------------------------------------------------------------------------------------
 
@@ -162,9 +166,11 @@ class QueueMachine(RuleBasedStateMachine):
     def renew(self, nth: int, again: bool) -> None:
         self.do("renew", self._lease(nth), again=again)
 
-    @rule(nth=nths, limit=st.integers(1, 4), slots=st.integers(0, 3), again=rarely)
-    def claim(self, nth: int, limit: int, slots: int, again: bool) -> None:
+    @rule(nth=nths, limit=st.integers(1, 4), slots=st.integers(0, 3), woken=st.booleans(), again=rarely)
+    def claim(self, nth: int, limit: int, slots: int, woken: bool, again: bool) -> None:
         self._fill()
+        if woken:
+            self.do("take_token")
         self.do("exchange", self._lease(nth), limit, slots, (), (), again=again)
 
     @rule(nth=nths, wanted=settlements, again=rarely)
@@ -209,10 +215,6 @@ class QueueMachine(RuleBasedStateMachine):
         held = [task.id for task in self.model.tasks.values() if task.arrival is not None]
         self.do("adopt", [self._pick(held, nth) for nth in chosen], again=again)
 
-    @rule()
-    def wake_up(self) -> None:
-        self.do("take_token")
-
     # -- acting -----------------------------------------------------------------------------------------------------
 
     @rule(chosen=some, again=rarely)
@@ -247,9 +249,20 @@ class QueueMachine(RuleBasedStateMachine):
 
     # -- upkeep and time --------------------------------------------------------------------------------------------
 
-    @rule(again=rarely)
-    def promote(self, again: bool) -> None:
+    @rule(early=st.sampled_from([0, 0, 1]), woken=st.booleans(), again=rarely)
+    def promote(self, early: int, woken: bool, again: bool) -> None:
+        """What is due next, to the millisecond."""
+        if woken:
+            self.do("take_token")
+        self._go(max(0, self.model.due_in() - early))
         self.do("promote", again=again)
+
+    @precondition(lambda self: any(task.deadline for task in self.model.tasks.values()))
+    @rule(nth=nths, early=st.sampled_from([0, 0, 1]))
+    def pass_a_deadline(self, nth: int, early: int) -> None:
+        self._go(
+            max(0, self._pick(sorted(task.deadline for task in self.model.tasks.values() if task.deadline), nth) - early - self.model.now)
+        )
 
     @rule(
         state=st.sampled_from(sorted(TERMINAL)),
@@ -258,7 +271,12 @@ class QueueMachine(RuleBasedStateMachine):
         again=rarely,
     )
     def prune(self, state: State, age: int, keep: int, again: bool) -> None:
-        self.do("prune", state, age, keep, again=again)
+        self.do("prune", self._ended_as(state), age, keep, again=again)
+
+    def _ended_as(self, state: State) -> State:
+        """This state, or another if nothing is there."""
+        found = [one for one in TERMINAL if self.model.in_state(one)]
+        return state if state in found or not found else min(found)
 
     @rule(pause=st.sampled_from([1_000, 10**9]), again=rarely)
     def patrol(self, pause: int, again: bool) -> None:
