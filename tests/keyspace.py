@@ -25,7 +25,7 @@ BY_NUMBER = ("history", "logs")
 """Hashes whose fields are ids with the number of an attempt."""
 MORTAL = ("watched", "durable", "alive", *GLOBAL_FAMILIES)
 """Keys that must have a time to live; no other may have one."""
-CLAIM = re.compile(rb"(?P<lease>.+)\|(?P<flag>[sp])\|(?P<attempt>[1-9]\d*)\|(?P<crashes>\d+)\|(?P<claimed>\d+)\|(?P<score>-?\d+)")
+CLAIM = re.compile(rb"(?P<lease>.+)\|(?P<flag>[psa])\|(?P<attempt>[1-9]\d*)\|(?P<crashes>\d+)\|(?P<claimed>\d+)\|(?P<score>-?\d+)")
 """A value in ``running``."""
 TRIES = re.compile(rb"(\d+)\|(\d+)")
 

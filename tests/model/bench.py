@@ -13,6 +13,7 @@ import uvloop
 
 from _taskqueue.domain.states import State
 from _taskqueue.domain.task import Attempt, Ending, Failure, Outcome, Progress, Record, Submission, Unique, fault_of
+from _taskqueue.domain.task import Claim as Claimed
 from _taskqueue.metrics import Metrics
 from _taskqueue.store import wire
 from _taskqueue.store.answers import Count, Exchange, Held, Sight, pack_number
@@ -22,6 +23,7 @@ from _taskqueue.store.keys import QUEUE_KEYS
 from _taskqueue.store.scripts import build_scripts, read_texts
 from _taskqueue.store.store import Store
 from _taskqueue.upkeep.reaper import Reaper
+from _taskqueue.upkeep.witness import Witness
 from tests.keyspace import Keyspace, check_keyspace, read_queue
 from tests.model.queue import CRASHES_MAX, HEAD_START_MS, LEASE_MS
 from tests.model.values import Claim, Report, Wish
@@ -43,10 +45,12 @@ class Bench:
 
     def __init__(self, url: str, metrics: Metrics) -> None:
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-        self._store = Store(Connector(url), metrics, namespace="model", lease_ms=LEASE_MS, head_start_ms=HEAD_START_MS)
+        self._store = Store(
+            Connector(url), metrics, namespace="model", lease_ms=LEASE_MS, head_start_ms=HEAD_START_MS, max_crashes=CRASHES_MAX
+        )
         self._store._scripts = build_scripts({**read_texts(), "_now": NOW})
         self._beats = BeatStore(self._store)
-        self._reaper = Reaper(self._store, metrics, max_crashes=CRASHES_MAX, pause_ms=0)
+        self._reaper = Reaper(self._store, metrics, pause_ms=0)
         self._all = [self._store.key(name, QUEUE) for name in QUEUE_KEYS]
         self._run(self._store.route(QUEUE))
 
@@ -115,7 +119,7 @@ class Bench:
         if raw is None:
             return None, False
         new = wire.decode_record(raw)
-        new = Record(new.task, True, new.created_ms, priority=priority, tags=tags, batch=new.batch)
+        new = Record(new.task, True, priority=priority, tags=tags, batch=new.batch)
         state, done = self._run(self._store.edit(QUEUE, task_id, raw, new, run_at))
         return state, bool(done)
 
@@ -136,9 +140,9 @@ class Bench:
         if answer is None:
             return None
         assert answer.missing == []
-        claims = [(one.id.decode(), one.attempt, one.crashes, one.ready_ms, one.checkpoint is not None) for one in answer.claims]
         return {
-            "claims": claims, "refused": [one.decode() for one in answer.refused], "late": answer.late_ms, "due_in": answer.due_in_ms,
+            "claims": _claims(answer.claims), "suspects": _claims(answer.suspects),
+            "refused": [one.decode() for one in answer.refused], "late": answer.late_ms, "due_in": answer.due_in_ms,
             "holding": answer.holding, "cancel": {one.decode() for one in answer.cancel}, "paused": answer.paused,
             "newest": answer.newest_unroutable,
         }  # fmt: skip
@@ -159,7 +163,10 @@ class Bench:
     def reap(self, lease: str, seen: Sequence[tuple[str, Claim]]) -> int:
         """With the verdicts of the product's own reaper."""
         records = self._records([task_id for task_id, _ in seen])
-        verdicts = [self._reaper._judge(_held(task_id, claim), record) for (task_id, claim), record in zip(seen, records, strict=True)]
+        verdicts = [
+            self._reaper._judge(_held(task_id, claim), record, Witness(None))
+            for (task_id, claim), record in zip(seen, records, strict=True)
+        ]
         return self._run(self._store.reap(QUEUE, lease, verdicts))
 
     def prune(self, state: State, age: int, keep: int) -> int:
@@ -171,17 +178,25 @@ class Bench:
 
 def _submission(wish: Wish) -> Submission:
     unique = Unique(wish.key, wish.key_ms, "ttl" if wish.for_a_time else "active", wish.on_conflict) if wish.key else None
-    record = Record(TASK, True, wish.created, priority=wish.priority, tags=wish.tags, batch=wish.batch)
+    record = Record(TASK, True, priority=wish.priority, tags=wish.tags, batch=wish.batch)
     return Submission(record, QUEUE, wish.delay, None, wish.expires_in, unique, wish.retain)
 
 
 def _report(report: Report, record: Record | None) -> tuple[Any, ...]:
-    texts = (PROGRESS, b"") if report.verb in ("log", "progress", "save") else (ATTEMPT, OUTCOME)
+    verb, texts = report.verb, (ATTEMPT, OUTCOME)
+    if verb in ("log", "progress", "save"):
+        texts = PROGRESS, b""
+    elif verb in ("start", "start_alone"):
+        verb, texts = "start", (b"a" if verb == "start_alone" else b"s", b"")
     fault = fault_of(TASK, ERRORS[report.fault]) if report.fault else ""
-    return report.verb, report.id, pack_number(report.delay, record.priority if record else 0), *texts, fault
+    return verb, report.id, pack_number(report.delay, record.priority if record else 0), *texts, fault
+
+
+def _claims(claims: list[Claimed]) -> list[tuple[Any, ...]]:
+    return [(one.id.decode(), one.attempt, one.crashes, one.ready_ms, one.checkpoint is not None) for one in claims]
 
 
 def _held(task_id: str, claim: Claim) -> Held:
-    flag = "s" if claim.started else "p"
+    flag = "a" if claim.alone else "s" if claim.started else "p"
     value = f"{claim.lease}|{flag}|{claim.attempt}|{claim.crashes}|{claim.since}|{claim.at}"
     return Held.read(task_id.encode(), value.encode())

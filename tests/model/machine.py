@@ -41,11 +41,12 @@ delays = st.sampled_from([0, 0, 0, 1, 1_000, 10_000, 100_000])
 lives = st.none() | st.sampled_from([1, 1_000, 20_000, 100_000])
 tags = st.sampled_from([(), (), ("red",), ("red", "blue")])
 steps = st.sampled_from([1, 10, 1_000, 5_000, 10_000, 20_000, LEASE_MS, 60_000, 600_000])
-VERBS = ["retry", "dead", "cancel", "snooze", "release", "hold", "log", "progress", "save"]
+VERBS = ["start", "start_alone", "retry", "dead", "cancel", "snooze", "release", "hold", "log", "progress", "save"]
 verbs = st.sampled_from([*["succeed"] * 4, "retry", "dead", *VERBS])
 CHANGES = [{"paused": ""}, {"paused": ""}, {"max_length": ""}, {"max_length": "3"}, {"max_length": "8"}, {"paused": "1"}]
 RICH: dict[str, Any] = {"priority": 9, "batch": "a", "retain": 1_000, "tags": ("red",)}
 UNIQUE: dict[str, Any] = {"key": "k", "expires_in": 100_000}
+starts = st.sampled_from(["", "", "start", "start_alone"])
 settlements = st.lists(st.tuples(verbs, nths, delays, st.sampled_from(["boom", "bang", ""])), min_size=1, max_size=4)
 ages = st.sampled_from([0, 1_000, 60_000, 10**8, 10**8])
 terms = st.fixed_dictionaries(
@@ -151,7 +152,7 @@ class QueueMachine(RuleBasedStateMachine):
         self._submit([one | {"key_ms": one["key_ms"] if one["for_a_time"] or one["delay"] == 1 else None} for one in wanted], again)
 
     def _submit(self, wanted: list[dict[str, Any]], again: bool = False) -> None:
-        wishes = [Wish(self.mint.mint(1), self.model.now, **one) for one in wanted]
+        wishes = [Wish(self.mint.mint(1), **one) for one in wanted]
         self.ids += [wish.id for wish in wishes]
         self.do("submit", wishes, again=again)
 
@@ -290,13 +291,15 @@ class QueueMachine(RuleBasedStateMachine):
         seen = [(task_id, claim) for task_id, claim in self.claims if claim.lease == lease]
         self.do("reap", lease, seen[-count:], again=again)
 
-    @rule(chosen=st.integers(1, 3), slots=st.integers(0, 3), alone=st.booleans(), again=rarely)
-    def lose_a_worker(self, chosen: int, slots: int, alone: bool, again: bool) -> None:
+    @rule(chosen=st.integers(1, 3), slots=st.integers(0, 3), start=starts, alone=st.booleans(), again=rarely)
+    def lose_a_worker(self, chosen: int, slots: int, start: str, alone: bool, again: bool) -> None:
         """It claims and is not heard of again; all it holds is taken back, and what others hold if they are silent too."""
         others = list(self.model.leases)
         lease = self._new_lease()
         self._fill()
         self.do("exchange", lease, chosen, slots, (), ())
+        if start:
+            self.do("exchange", lease, 0, 0, (), [Report(start, task.id) for task in self.model.held_by(lease)])
         self._go(LEASE_MS // 2)
         for other in others if alone else ():
             self.do("renew", other)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
+from _taskqueue.domain.ids import created_ms_of
 from _taskqueue.domain.states import State
 from tests.model.values import WAITING, Claim, Key, Report, Task, Wish
 
@@ -20,6 +22,11 @@ HEAD_START_MS = 60_000
 RENEW_BELOW = 0.75
 """An exchange renews a lease of which less than this share is left."""
 CRASHES_MAX = 3
+"""A task that lost so many workers, the last one alone, is dead."""
+UNPROVEN_MAX = 9
+"""So many losses make it dead in any case."""
+SUSPECT_AT = 2
+"""After so many losses a task starts only with a report of its own, alone if that can be had."""
 CRASH_DELAYS_MS = (0, 10_000, 60_000)
 """How long a task waits after its first, second, … loss."""
 
@@ -193,7 +200,7 @@ class Queue:
             task.told, task.forget_at = False, None
         task.fault = ""
         if reset:
-            task.failed, task.crashes, task.logs = 0, 0, set()
+            task.failed, task.crashes, task.past, task.logs = 0, 0, False, set()
         self._wait(task, State.PENDING, self._ready(task.priority))
         self.token = True
         return was, True
@@ -260,7 +267,9 @@ class Queue:
         self.token |= bool((claims or promoted) and self.line())
         self.holding[lease] += len(self.held_by(lease)) - before
         return {
-            "claims": claims, "refused": refused, "late": late, "due_in": self.due_in(), "holding": self.holding[lease],
+            "claims": [claim for claim in claims if claim[2] < SUSPECT_AT],
+            "suspects": [claim for claim in claims if claim[2] >= SUSPECT_AT],
+            "refused": refused, "late": late, "due_in": self.due_in(), "holding": self.holding[lease],
             "cancel": {task.id for task in self.held_by(lease) if task.asked}, "paused": paused, "newest": self._newest(),
         }  # fmt: skip
 
@@ -273,7 +282,9 @@ class Queue:
         return task if task and task.claim and task.claim.lease == lease else None
 
     def _claim(self, task: Task, lease: str, starts: bool) -> tuple[Any, ...]:
-        claim = task.claim = Claim(lease, starts, task.failed + 1, task.crashes, self.now, task.at)
+        if task.past or task.checkpoint:
+            starts = task.crashes < SUSPECT_AT  # even when it is only prefetched: it may be what its worker is lost for
+        claim = task.claim = Claim(lease, starts, False, task.failed + 1, task.crashes, self.now, task.at)
         task.state = State.RUNNING
         self.counts["claimed"] += 1
         return task.id, claim.attempt, claim.crashes, task.at + task.priority * HEAD_START_MS, task.checkpoint
@@ -291,13 +302,13 @@ class Queue:
         return task is not None
 
     def _report_retry(self, task: Task, report: Report) -> None:
-        task.failed += 1
+        task.failed, task.past = task.failed + 1, True
         self._mark(task, report.fault)
         self.counts["retried"] += not task.asked
         self._wait(task, State.RETRYING, self.now + report.delay)
 
     def _report_dead(self, task: Task, report: Report) -> None:
-        task.failed += 1
+        task.failed, task.past = task.failed + 1, True
         self._mark(task, report.fault)
         self._end(task, State.DEAD, told=True)
 
@@ -319,6 +330,16 @@ class Queue:
         self._give_back(task)
         if task.lives:
             task.arrival = self.arrived = max(self.now, self.arrived + 1)
+
+    def _report_start(self, task: Task, _: Report) -> None:
+        self._start(task, alone=False)
+
+    def _report_start_alone(self, task: Task, _: Report) -> None:
+        self._start(task, alone=True)
+
+    def _start(self, task: Task, *, alone: bool) -> None:
+        assert task.claim
+        task.claim = replace(task.claim, started=True, alone=alone)
 
     def _report_log(self, task: Task, _: Report) -> None:
         task.logs.add(task.failed + task.crashes + 1)
@@ -357,7 +378,7 @@ class Queue:
         """A worker knows them after all: they stand where their age puts them."""
         held = [task for task_id in dict.fromkeys(ids) if (task := self.tasks.get(task_id)) and task.arrival is not None]
         for task in held:
-            self._wait(task, State.PENDING, task.wish.created - task.priority * HEAD_START_MS)
+            self._wait(task, State.PENDING, created_ms_of(task.id) - task.priority * HEAD_START_MS)
         self.token |= bool(held)
         return len(held)
 
@@ -412,13 +433,14 @@ class Queue:
 
     def _lose(self, task: Task) -> None:
         assert task.claim
+        alone, task.past = task.claim.alone, True
         if not task.claim.started or task.asked:
             task.crashes += task.claim.started
             self._give_back(task)
             return
         delay = CRASH_DELAYS_MS[min(task.crashes, len(CRASH_DELAYS_MS) - 1)]
         task.crashes += 1
-        if task.crashes >= CRASHES_MAX:
+        if task.crashes >= (CRASHES_MAX if alone else UNPROVEN_MAX):
             self._mark(task, "lost")
             self._end(task, State.DEAD, told=True)
         elif delay:

@@ -14,7 +14,6 @@ class Wish:
     """What a submission asks for."""
 
     id: str
-    created: int
     priority: int = 5
     delay: int = 0
     expires_in: int | None = None
@@ -40,6 +39,8 @@ class Claim:
     lease: str
     started: bool
     """or only prefetched, which a lost worker cannot have crashed on"""
+    alone: bool
+    """nothing else ran beside it, so it must be what its worker was lost for"""
     attempt: int
     crashes: int
     since: int
@@ -74,6 +75,8 @@ class Task:
     claim: Claim | None = None
     asked: bool = False
     """to cancel, while it runs"""
+    past: bool = False
+    """it failed, or lost a worker, or its worker was lost before it started"""
     failed: int = 0
     crashes: int = 0
     logs: set[int] = field(default_factory=set)

@@ -29,6 +29,7 @@ class Seen(NamedTuple):
     """its score; None while it runs"""
     claim: Claim | None
     asked: bool
+    past: bool
     failed: int
     crashes: int
     priority: int
@@ -63,6 +64,7 @@ def _seen(space: Keyspace, task_id: bytes, index: str, place: float | None, logs
         place=place,
         claim=_claim(task_id, space["running"].get(task_id)),
         asked=task_id in space["cancelling"],
+        past=task_id in space["tries"],
         failed=failed,
         crashes=crashes,
         priority=wire.decode_record(space["records"][task_id]).priority,
@@ -84,7 +86,7 @@ def _claim(task_id: bytes, value: bytes | None) -> Claim | None:
     if value is None:
         return None
     held = Held.read(task_id, value)
-    return Claim(held.lease, held.started, held.attempt, held.crashes, held.claimed_ms, int(value.rpartition(b"|")[2]))
+    return Claim(held.lease, held.started, held.alone, held.attempt, held.crashes, held.claimed_ms, int(value.rpartition(b"|")[2]))
 
 
 def _number(value: Any) -> int | None:
@@ -107,6 +109,7 @@ def _meant(task: Task) -> Seen:
         place=_place(task),
         claim=task.claim,
         asked=task.asked,
+        past=task.past,
         failed=task.failed,
         crashes=task.crashes,
         priority=task.priority,
