@@ -179,7 +179,7 @@ class Bench:
 def _submission(wish: Wish) -> Submission:
     unique = Unique(wish.key, wish.key_ms, "ttl" if wish.for_a_time else "active", wish.on_conflict) if wish.key else None
     record = Record(TASK, True, priority=wish.priority, tags=wish.tags, batch=wish.batch)
-    return Submission(record, QUEUE, wish.delay, None, wish.expires_in, unique, wish.retain)
+    return Submission(record, QUEUE, wish.delay, wish.run_at, wish.expires_in, unique, wish.retain)
 
 
 def _report(report: Report, record: Record | None) -> tuple[Any, ...]:

@@ -38,6 +38,7 @@ some = st.lists(nths, min_size=1, max_size=3, unique=True)
 rarely = st.sampled_from([False, False, False, True])
 priorities = st.sampled_from([5, 5, 5, 0, 4, 6, 9])
 delays = st.sampled_from([0, 0, 0, 1, 1_000, 10_000, 100_000])
+moments = st.sampled_from([-1, 0, 1, 10_000])
 lives = st.none() | st.sampled_from([1, 1_000, 20_000, 100_000])
 tags = st.sampled_from([(), (), ("red",), ("red", "blue")])
 steps = st.sampled_from([1, 10, 1_000, 5_000, 10_000, 20_000, LEASE_MS, 60_000, 600_000])
@@ -51,7 +52,13 @@ settlements = st.lists(st.tuples(verbs, nths, delays, st.sampled_from(["boom", "
 ages = st.sampled_from([0, 1_000, 60_000, 10**8, 10**8])
 terms = st.fixed_dictionaries(
     {"priority": priorities, "delay": delays},
-    optional={"expires_in": lives, "retain": st.sampled_from([0, 1_000, 60_000]), "tags": tags, "batch": st.sampled_from("ab")},
+    optional={
+        "expires_in": lives,
+        "retain": st.sampled_from([0, 1_000, 60_000]),
+        "tags": tags,
+        "batch": st.sampled_from("ab"),
+        "run_at": moments,
+    },
 )
 unique_terms = st.fixed_dictionaries(
     {
@@ -152,9 +159,14 @@ class QueueMachine(RuleBasedStateMachine):
         self._submit([one | {"key_ms": one["key_ms"] if one["for_a_time"] or one["delay"] == 1 else None} for one in wanted], again)
 
     def _submit(self, wanted: list[dict[str, Any]], again: bool = False) -> None:
-        wishes = [Wish(self.mint.mint(1), **one) for one in wanted]
+        wishes = [self._wish(one) for one in wanted]
         self.ids += [wish.id for wish in wishes]
         self.do("submit", wishes, again=again)
+
+    def _wish(self, terms: dict[str, Any]) -> Wish:
+        """Of these terms, the time in which is told from now on."""
+        after = terms.get("run_at")
+        return Wish(self.mint.mint(1), **terms | {"run_at": None if after is None else self.model.now + after})
 
     # -- working ----------------------------------------------------------------------------------------------------
 
@@ -174,9 +186,11 @@ class QueueMachine(RuleBasedStateMachine):
             self.do("take_token")
         self.do("exchange", self._lease(nth), limit, slots, (), (), again=again)
 
-    @rule(nth=nths, wanted=settlements, again=rarely)
-    def settle(self, nth: int, wanted: list[tuple[str, int, int, str]], again: bool) -> None:
+    @rule(nth=nths, wanted=settlements, asked=rarely, again=rarely)
+    def settle(self, nth: int, wanted: list[tuple[str, int, int, str]], asked: bool, again: bool) -> None:
         lease = self._busy_lease(nth)
+        if asked:
+            self.do("cancel", [task.id for task in self.model.held_by(lease)])
         self.do("exchange", lease, 0, 0, *self._reports(lease, wanted), again=again)
 
     @rule(nth=nths, wanted=settlements, limit=st.integers(1, 4), slots=st.integers(0, 3), again=rarely)
@@ -242,7 +256,7 @@ class QueueMachine(RuleBasedStateMachine):
     def remove(self, chosen: list[int], again: bool) -> None:
         self.do("remove", self._tasks(chosen), again=again)
 
-    @rule(nth=nths, priority=priorities, tags=tags, after=st.none() | st.sampled_from([-1, 0, 1, 10_000]), again=rarely)
+    @rule(nth=nths, priority=priorities, tags=tags, after=st.none() | moments, again=rarely)
     def edit(self, nth: int, priority: int, tags: tuple[str, ...], after: int | None, again: bool) -> None:
         run_at = None if after is None else self.model.now + after
         self.do("edit", self._tasks([nth])[0], priority, tags, run_at, again=again)
@@ -261,12 +275,13 @@ class QueueMachine(RuleBasedStateMachine):
         self._go(max(0, self.model.due_in() - early))
         self.do("promote", again=again)
 
-    @precondition(lambda self: any(task.deadline for task in self.model.tasks.values()))
+    @precondition(lambda self: self._deadlines())
     @rule(nth=nths, early=st.sampled_from([0, 0, 1]))
     def pass_a_deadline(self, nth: int, early: int) -> None:
-        self._go(
-            max(0, self._pick(sorted(task.deadline for task in self.model.tasks.values() if task.deadline), nth) - early - self.model.now)
-        )
+        self._go(max(0, self._pick(self._deadlines(), nth) - early - self.model.now))
+
+    def _deadlines(self) -> list[int]:
+        return sorted(task.deadline for task in self.model.tasks.values() if task.deadline)
 
     @rule(
         state=st.sampled_from(sorted(TERMINAL)),

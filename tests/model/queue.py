@@ -110,8 +110,8 @@ class Queue:
         return kept.holder if kept.for_a_time or lives else ""
 
     def _accept(self, wish: Wish) -> None:
-        due, ready = self.now + wish.delay, self._ready(wish.priority)
-        state, at = (State.SCHEDULED, due) if wish.delay > 0 else (State.PENDING, ready)
+        due = self.now + wish.delay if wish.run_at is None else wish.run_at
+        state, at = (State.SCHEDULED, due) if due > self.now else (State.PENDING, self._ready(wish.priority))
         first = min((task.at + task.priority / 16 for task in self.in_state(State.SCHEDULED)), default=None)
         self.token |= state is State.PENDING or first is None or due + wish.priority / 16 < first
         deadline = None if wish.expires_in is None else self.now + wish.expires_in

@@ -16,6 +16,8 @@ class Wish:
     id: str
     priority: int = 5
     delay: int = 0
+    run_at: int | None = None
+    """the time, instead of a delay"""
     expires_in: int | None = None
     retain: int | None = None
     tags: tuple[str, ...] = ()
