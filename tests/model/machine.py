@@ -20,7 +20,7 @@ from _taskqueue.upkeep.operator import SOURCES
 from tests.keyspace import check_queue
 from tests.model.bench import Bench
 from tests.model.queue import LEASE_MS, Queue
-from tests.model.values import Claim, Report, Wish
+from tests.model.values import WAITING, Claim, Report, Wish
 from tests.model.view import differences, rest_of_model, rest_of_store, tasks_of_model, tasks_of_store
 
 START_MS = 1_700_000_000_000
@@ -38,6 +38,7 @@ some = st.lists(nths, min_size=1, max_size=3, unique=True)
 rarely = st.sampled_from([False, False, False, True])
 priorities = st.sampled_from([5, 5, 5, 0, 4, 6, 9])
 delays = st.sampled_from([0, 0, 0, 1, 1_000, 10_000, 100_000])
+ages = st.sampled_from([0, 1_000, LEASE_MS, 10**8, 10**8])
 moments = st.sampled_from([-1, 0, 1, 10_000])
 lives = st.none() | st.sampled_from([1, 1_000, 20_000, 100_000])
 tags = st.sampled_from([(), (), ("red",), ("red", "blue")])
@@ -190,7 +191,7 @@ class QueueMachine(RuleBasedStateMachine):
             self.do("take_token")
         self.do("exchange", self._lease(nth), limit, slots, (), (), again=again)
 
-    @rule(nth=nths, wanted=settlements, asked=rarely, again=rarely)
+    @rule(nth=nths, wanted=settlements, asked=st.sampled_from([False, False, True]), again=rarely)
     def settle(self, nth: int, wanted: list[tuple[str, int, int, str]], asked: bool, again: bool) -> None:
         lease = self._busy_lease(nth)
         if asked:
@@ -263,7 +264,8 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(nth=nths, priority=priorities, tags=tags, after=st.none() | moments, again=rarely)
     def edit(self, nth: int, priority: int, tags: tuple[str, ...], after: int | None, again: bool) -> None:
         run_at = None if after is None else self.model.now + after
-        self.do("edit", self._tasks([nth])[0], priority, tags, run_at, again=again)
+        waiting = [task.id for task in self.model.in_state(*WAITING)] if nth <= MOSTLY else []
+        self.do("edit", self._pick(waiting or self._tasks([nth]), nth), priority, tags, run_at, again=again)
 
     @rule(changes=st.sampled_from(CHANGES), again=rarely)
     def configure(self, changes: dict[str, str], again: bool) -> None:
@@ -291,13 +293,16 @@ class QueueMachine(RuleBasedStateMachine):
         return sorted(task.deadline for task in self.model.tasks.values() if task.deadline)
 
     @rule(
-        state=st.sampled_from(sorted(TERMINAL)),
-        age=st.sampled_from([0, 1_000, 60_000, 10**8]),
-        keep=st.sampled_from([100, 100, 3, 0]),
+        state=st.sampled_from(sorted(TERMINAL)), age=ages, early=st.sampled_from([None, 0, 1]), keep=st.sampled_from([100, 1, 1, 2, 0]),
         again=rarely,
-    )
-    def prune(self, state: State, age: int, keep: int, again: bool) -> None:
-        self.do("prune", self._ended_as(state), age, keep, again=again)
+    )  # fmt: skip
+    def prune(self, state: State, age: int, early: int | None, keep: int, again: bool) -> None:
+        """At any time, or when the first to end is of this age to the millisecond."""
+        state = self._ended_as(state)
+        first = self.model.in_state(state)[:1]
+        if first and early is not None and age <= LEASE_MS:
+            self._go(max(0, first[0].at + age - early - self.model.now))
+        self.do("prune", state, age, keep, again=again)
 
     def _ended_as(self, state: State) -> State:
         """This state, or another if nothing is there."""
