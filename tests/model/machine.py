@@ -302,6 +302,7 @@ class QueueMachine(RuleBasedStateMachine):
         first = self.model.in_state(state)[:1]
         if first and early is not None and age <= LEASE_MS:
             self._go(max(0, first[0].at + age - early - self.model.now))
+            keep = 100
         self.do("prune", state, age, keep, again=again)
 
     def _ended_as(self, state: State) -> State:
