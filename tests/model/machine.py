@@ -221,6 +221,16 @@ class QueueMachine(RuleBasedStateMachine):
             return self._pick(theirs, nth)
         return self._pick(ours, nth) if ours and nth % 16 != 15 else self._tasks([nth])[0]
 
+    @rule(nth=nths, verb=verbs)
+    def meddle(self, nth: int, verb: str) -> None:
+        """A worker speaks of what another holds."""
+        lease = self._busy_lease(nth)
+        other = next((one for one in self.model.leases if one != lease), None) or self._new_lease()
+        held = [task.id for task in self.model.held_by(lease)]
+        succeeded, reports = (held, []) if verb == "succeed" else ([], [Report(verb, task_id) for task_id in held])
+        self.do("exchange", other, 0, 0, succeeded, reports)
+        self.do("release", other, held, 0, False)
+
     @rule(nth=nths, chosen=some, holding=st.integers(0, 3), close=rarely, again=rarely)
     def release(self, nth: int, chosen: list[int], holding: int, close: bool, again: bool) -> None:
         lease = self._busy_lease(nth)
