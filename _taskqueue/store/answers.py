@@ -24,6 +24,8 @@ class Exchange:
     """id, packed outcome, id, packed outcome, …"""
     reports: list[Any] = field(default_factory=list)
     """verb, id, number, text, text, fault, … for everything else"""
+    turn: int = 0
+    """grows from call to call of a lease, and stays when one is sent again; 0: never a repetition"""
 
 
 @dataclass(slots=True)

@@ -34,6 +34,7 @@ QUEUE_KEYS: dict[str, str] = {
     # leases and signals
     "leases": "sorted set lease → expiry ms; one per live worker session",
     "holdings": "hash lease → how many tasks it holds; compared by the holder at each call",
+    "turns": "hash lease → number of its last call that was done; one that comes again settles nothing",
     "patrols": "hash last_ms, hold_until_ms (when the reaper last looked), held (how many tasks were ever held); three fields",
     "cancelling": "hash id → lease: running tasks asked to cancel; removed when the task leaves running",
     "expiries": "sorted set id → expiry ms; only tasks with expires_in; removed when due or pruned",

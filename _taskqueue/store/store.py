@@ -137,7 +137,7 @@ class Store(DurableCalls):
     async def settle_and_claim(self, queue: str, lease: str, exchange: Exchange) -> Answer | None:
         """Settle, promote, claim; None when the lease is gone and nothing was done."""
         reply = await self.run(
-            "settle_and_claim", queue, lease, self.lease_ms, self.head_start_ms, exchange.limit, exchange.slots,
+            "settle_and_claim", queue, lease, exchange.turn, self.lease_ms, self.head_start_ms, exchange.limit, exchange.slots,
             CLAIM_BYTES_MAX, self.max_crashes - 1, len(exchange.succeeded) // 2, *exchange.succeeded, *exchange.reports,
         )  # fmt: skip
         return self._read_answer(queue, lease, reply) if reply else None

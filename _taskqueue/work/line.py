@@ -101,6 +101,7 @@ class Line:
         self._progress: dict[bytes, bytes] = {}
         self._settled: list[bytes] = []
         self._told: list[tuple[bytes, asyncio.Future[None]]] = []
+        self._turn = 0
         self._wake = asyncio.Event()
         self._armed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -248,7 +249,8 @@ class Line:
             if task_id in self.held:
                 self._reports[:0] = ("progress", task_id, 0, packed, b"", "")
         self._progress.clear()
-        exchange = Exchange(limit, max(0, self._pool.free), self._succeeded, self._reports)
+        self._turn += 1
+        exchange = Exchange(limit, max(0, self._pool.free), self._succeeded, self._reports, self._turn)
         self._succeeded, self._reports = [], []
         return exchange
 

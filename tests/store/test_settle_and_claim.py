@@ -200,6 +200,31 @@ async def test_no_more_is_claimed_than_asked(desk: Desk) -> None:
     assert (await desk.call()).holding == 70
 
 
+async def test_a_call_that_comes_again_settles_nothing_of_what_was_claimed_anew(desk: Desk) -> None:
+    (task_id,) = await desk.submit()
+    await desk.claim()
+    call = Exchange(1, 1, [], ["retry", task_id, pack_number(0, 5), ATTEMPT, b"", ""], turn=7)
+    await desk.store.settle_and_claim(QUEUE, LEASE, call)
+
+    again = await desk.store.settle_and_claim(QUEUE, LEASE, call)
+
+    sight = await desk.sight(task_id)
+    assert again is not None
+    assert (again.refused, again.claims) == ([], [])
+    assert (sight.state, sight.failed_attempts) == (State.RUNNING, 1)
+
+
+async def test_a_call_that_comes_late_settles_nothing(desk: Desk) -> None:
+    task_id = await desk.in_state(State.RUNNING)
+    await desk.store.settle_and_claim(QUEUE, LEASE, Exchange(0, 0, turn=8))
+
+    await desk.store.settle_and_claim(QUEUE, LEASE, Exchange(0, 0, [task_id, OUTCOME], turn=7))
+    before = await desk.state(task_id)
+    await desk.store.settle_and_claim(QUEUE, LEASE, Exchange(0, 0, [task_id, OUTCOME], turn=9))
+
+    assert (before, await desk.state(task_id)) == (State.RUNNING, State.SUCCEEDED)
+
+
 async def test_large_payloads_end_a_claim_early_and_stay_in_order(desk: Desk) -> None:
     size = CLAIM_BYTES_MAX // 20
     ids = await desk.submit(64, payload=b"x" * size)

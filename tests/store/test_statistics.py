@@ -126,6 +126,31 @@ async def test_after_a_long_pause_what_was_left_is_rolled_up(desk: Desk) -> None
     assert not [name for name in after if name.startswith("m")]
 
 
+async def test_after_a_pause_of_weeks_nothing_is_left_behind(desk: Desk) -> None:
+    oldest = await minute_of(desk) - MINUTES_KEPT
+    long_ago = oldest - 20 * 1440
+    await put(desk, rolled=long_ago, **{f"m{long_ago}_dead": 1, f"m{oldest - 1}_dead": 2, f"h{long_ago // 60 - 24}_dead": 4})
+
+    calls = 1
+    while await desk.store.trim(QUEUE) > 1:
+        calls += 1
+
+    after = {name: count for name, count in (await fields(desk)).items() if name != "rolled"}
+    assert calls == pytest.approx(21, abs=1)
+    assert after == {f"h{(oldest - 1) // 60}:dead": 2}
+
+
+async def test_a_clock_that_stepped_back_does_not_stop_the_trimming(desk: Desk) -> None:
+    minute = await minute_of(desk)
+    await put(desk, rolled=minute + 10_000, **{f"m{minute - MINUTES_KEPT - 2}_dead": 3})
+
+    await desk.store.trim(QUEUE)
+
+    after = {name: count for name, count in (await fields(desk)).items() if name != "rolled"}
+    assert list(after.values()) == [3]
+    assert next(iter(after)).startswith("h")
+
+
 async def test_hours_are_dropped_after_a_week(desk: Desk) -> None:
     minute = await minute_of(desk)
     last = minute // 60 - HOURS_KEPT

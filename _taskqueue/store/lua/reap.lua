@@ -1,7 +1,7 @@
 -- Take tasks back from a lease that has run out. The first call ends the lease, so its late answers are refused.
 -- Each task is guarded by the claim the caller saw, and the expiry is read again here: a lease renewed meanwhile is left alone.
 -- moves: running -> pending, retrying, dead, cancelled
--- keys:  leases, holdings, running, pending, retrying, cancelling, outcomes, tries, history
+-- keys:  leases, holdings, turns, running, pending, retrying, cancelling, outcomes, tries, history
 -- args:  lease, ...
 -- rest:  per task: id, claim seen, verdict, number = delay_ms * 16 + priority, history entry, outcome, fault
 -- uses:  drain, now, wake, held, tell, tally, fail, finish, move
@@ -12,6 +12,7 @@ if expiry and tonumber(expiry) > now then
 end
 redis.call('ZREM', leases, lease)
 redis.call('HDEL', holdings, lease)
+redis.call('HDEL', turns, lease)
 
 local count, again, back = 0, {}, {}
 for i = rest + 1, #ARGV, 7 do

@@ -1,6 +1,6 @@
 -- Give running tasks of one lease back to where they stood in their queue, at no cost to them; on request end the lease.
 -- moves: running -> pending, cancelled
--- keys:  leases, holdings, running, pending, cancelling
+-- keys:  leases, holdings, turns, running, pending, cancelling
 -- args:  lease, close:number, holding:number, ...
 -- rest:  ids to give back; holding is how many stay with the lease
 -- uses:  drain, now, wake, held, tell, tally, fail, finish
@@ -26,6 +26,7 @@ end
 if close == 1 then
   redis.call('ZREM', leases, lease)
   redis.call('HDEL', holdings, lease)
+  redis.call('HDEL', turns, lease)
 else
   redis.call('HSET', holdings, lease, holding)
 end

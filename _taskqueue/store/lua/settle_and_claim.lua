@@ -1,10 +1,11 @@
 -- Settle finished attempts, promote what is due, claim the next: the hot path in one round trip.
 -- Only the holder of the lease settles; a settlement that comes twice is refused the second time and changes nothing.
--- A task that lost a worker before counts as started even when it is prefetched: it may be what killed the worker. One that
+-- A call has a turn; one that comes again, or late, settles nothing: its tasks may be claimed anew by this same lease.
+-- A task with a past counts as started even when it is prefetched: it may be what killed its last worker. One that
 -- lost suspect_at of them starts only with the report `start`, which says whether it runs alone.
 -- moves: running -> succeeded, retrying, scheduled, dead, cancelled, pending; scheduled, retrying -> pending; scheduled, pending, retrying -> expired; pending -> running
--- keys:  leases, holdings, running, records, pending, unroutable, scheduled, retrying, expiries, outcomes, tries, history, progress, logs, checkpoints, cancelling, patrols, settings
--- args:  lease, lease_ms:number, head_start_ms:number, limit:number, slots:number, bytes_max:number, suspect_at:number, succeeded_count:number, ...
+-- keys:  leases, holdings, turns, running, records, pending, unroutable, scheduled, retrying, expiries, outcomes, tries, history, progress, logs, checkpoints, cancelling, patrols, settings
+-- args:  lease, turn:number, lease_ms:number, head_start_ms:number, limit:number, slots:number, bytes_max:number, suspect_at:number, succeeded_count:number, ...
 -- rest:  succeeded_count times (id, outcome), then per other report: verb, id, number, text, text, fault
 -- uses:  drain, now, wake, held, tell, tally, fail, finish, move
 -- gives: nil when the lease is gone, else {now, ms to the next due task or -1, tasks held, newest unroutable, worst lateness ms, refused ids, ids to cancel, paused, claimed: id, score, record …, pasts: index, tries, checkpoint …, ids without a record}
@@ -14,6 +15,13 @@ if not expiry then
 end
 if tonumber(expiry) - now < lease_ms * 0.75 then
   redis.call('ZADD', leases, now + lease_ms, lease)
+end
+
+local repeated = turn > 0 and turn <= tonumber(redis.call('HGET', turns, lease) or 0)
+if repeated then
+  succeeded_count = 0
+elseif turn > 0 then
+  redis.call('HSET', turns, lease, turn)
 end
 
 local mark = lease .. '|'
@@ -100,7 +108,7 @@ local reports = {
 }
 
 local others = rest + succeeded_count * 2
-for i = others + 1, #ARGV, 6 do
+for i = others + 1, repeated and 0 or #ARGV, 6 do
   local id = ARGV[i + 1]
   local held = redis.call('HGET', running, id)
   if held and string.sub(held, 1, mine) == mark then

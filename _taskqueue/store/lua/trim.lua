@@ -1,14 +1,16 @@
--- Roll old minutes of the statistics up into hours, and drop hours that are too old.
+-- Roll old minutes of the statistics up into hours, and drop hours that are too old: up to a day's at a call.
 -- keys:  stats
 -- args:  minutes_kept:number, hours_kept:number
 -- uses:  now
 -- gives: how many minutes were rolled up
 local series = {'submitted', 'claimed', 'succeeded', 'retried', 'dead', 'cancelled', 'expired', 'lost'}
-local minute = math.floor(now / 60000)
-local oldest = minute - minutes_kept
+local oldest = math.floor(now / 60000) - minutes_kept
 local from = tonumber(redis.call('HGET', stats, 'rolled') or oldest - 60)
-from = math.max(from, oldest - 1440)
-for m = from, oldest - 1 do
+if from > oldest + minutes_kept then
+  from = oldest - 60
+end
+local upto = math.min(oldest, from + 1440)
+for m = from, upto - 1 do
   local hour = math.floor(m / 60)
   for _, name in ipairs(series) do
     local field = 'm' .. m .. ':' .. name
@@ -19,13 +21,12 @@ for m = from, oldest - 1 do
     end
   end
 end
-if from < oldest then
-  redis.call('HSET', stats, 'rolled', oldest)
-  local last = math.floor(minute / 60) - hours_kept
-  for hour = last - 24, last do
+if from < upto then
+  redis.call('HSET', stats, 'rolled', upto)
+  for hour = math.floor((from + minutes_kept) / 60) - hours_kept - 1, math.floor((upto + minutes_kept) / 60) - hours_kept do
     for _, name in ipairs(series) do
       redis.call('HDEL', stats, 'h' .. hour .. ':' .. name)
     end
   end
 end
-return math.max(0, oldest - from)
+return math.max(0, upto - from)
