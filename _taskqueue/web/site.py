@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from _taskqueue.metrics import Metrics
 from _taskqueue.producer import Producer
 from _taskqueue.settings import Loaded, Settings, TokenTerms, token_terms
 from _taskqueue.store.browse import Browse
+from _taskqueue.store.patience import until_answered
 from _taskqueue.store.store import Store
 from _taskqueue.web.access import Access, is_loopback, new_token
 from _taskqueue.web.acts import ActsApi
@@ -97,7 +99,7 @@ class Site:
 
 async def open_site(producer: Producer, metrics: Metrics, health: Health, life: Life, loaded: Loaded, urls: Iterable[str]) -> Site:
     """The API with the access that the settings ask for. Raises UsageError, StoreError."""
-    secret = await read_secret(producer.store)
+    secret = await until_answered(partial(read_secret, producer.store))
     access = open_access(loaded.settings, secret, next(iter(urls), ""))
     return Site(producer, metrics, health, life, loaded, access, secret)
 

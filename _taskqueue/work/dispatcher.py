@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from _taskqueue.domain.errors import StoreError
 from _taskqueue.domain.task import QUEUE_DEFAULT, Claim
 from _taskqueue.metrics import Metrics
+from _taskqueue.store.patience import until_answered
 from _taskqueue.store.store import Store
 from _taskqueue.tasks.discovery import Registry
 from _taskqueue.work.isolation import Isolation
@@ -86,7 +87,7 @@ class Dispatcher:
         """Serve the queues until every line has ended."""
         try:
             async with anyio.create_task_group() as group:
-                for queue, weight in self._queues or await self._every_queue():
+                for queue, weight in self._queues or await until_answered(self._every_queue):
                     await group.start(self._add(queue, weight).run)
                 task_status.started()
                 if not self._queues:

@@ -1,0 +1,30 @@
+"""Patience: what a process needs before it can start is asked for until the store answers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import anyio
+
+from _taskqueue.domain.errors import StoreUnavailable
+
+PAUSE_S = 0.25
+
+Value = TypeVar("Value")
+
+log = logging.getLogger("taskqueue.store")
+
+
+async def until_answered(call: Callable[[], Awaitable[Value]]) -> Value:
+    """Call until the store answers. Raises what is no matter of time: StoreFull, UsageError."""
+    complained = False
+    while True:
+        try:
+            return await call()
+        except StoreUnavailable as error:
+            if not complained:
+                log.warning("the start waits: %s", error)
+                complained = True
+            await anyio.sleep(PAUSE_S)
