@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -87,7 +87,7 @@ class Dispatcher:
         """Serve the queues until every line has ended."""
         try:
             async with anyio.create_task_group() as group:
-                for queue, weight in self._queues or await until_answered(self._every_queue):
+                for queue, weight in await until_answered(self._served):
                     await group.start(self._add(queue, weight).run)
                 task_status.started()
                 if not self._queues:
@@ -102,7 +102,9 @@ class Dispatcher:
         )
         return line
 
-    async def _every_queue(self) -> list[tuple[str, float]]:
+    async def _served(self) -> Sequence[tuple[str, float]]:
+        if self._queues:
+            return self._queues
         for queue in {QUEUE_DEFAULT, *self._registry.queues()}:
             await self._store.route(queue)
         return [(queue, 1.0) for queue in await self._store.queues()]
