@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visitor
 from tests.browser.shop import listed, order, state_of, submit, submit_many, until
-from tests.program import Program
+from tests.program import Program, running
 
 
 def row(page: Page, task_id: str) -> object:
@@ -256,9 +257,14 @@ def test_the_first_task_is_sent_from_the_empty_page(fresh: Program, visit: Visit
     expect(page.locator("#main")).to_contain_text("my_first_task")
 
 
-def test_a_worker_is_quieted_resumed_and_stopped(fresh: Program, visit: Visitor) -> None:
-    submit(fresh)
-    page = visit.open(fresh, "workers")
+def test_a_worker_is_quieted_resumed_and_stopped(tmp_path: Path, visit: Visitor) -> None:
+    with running(tmp_path, "--lease", "3s") as program:
+        submit(program)
+        worker_is_ordered_about(visit.open(program, "workers"), program, visit)
+
+
+def worker_is_ordered_about(page: Page, program: Program, visit: Visitor) -> None:
+    """Quiet, resume, stop: each is obeyed with the worker's next beat, a third of a lease later."""
     worker = page.locator("#main tbody tr").first
 
     worker.get_by_role("button", name="Quiet").click()
@@ -270,7 +276,7 @@ def test_a_worker_is_quieted_resumed_and_stopped(fresh: Program, visit: Visitor)
     told(page, "finishes what it runs, then ends")
     visit.expected = ("ERR_", "Failed to fetch", "Failed to load")
 
-    assert fresh.process.wait(40) == 0
+    assert program.process.wait(40) == 0
 
 
 def test_all_failing_tasks_are_retried_from_the_overview(fresh: Program, visit: Visitor) -> None:
