@@ -149,6 +149,17 @@ def test_axe_finds_nothing_on_a_telephone_and_on_empty_views(shop: Program, blan
     assert {path: wrong for path, wrong in found.items() if wrong} == {}
 
 
+@pytest.mark.parametrize("theme", THEMES)
+def test_axe_finds_nothing_on_the_page_of_the_api(shop: Program, visit: Visitor, theme: str) -> None:
+    page = visit.open(shop, color_scheme=theme)
+
+    page.goto(f"{shop.api}/docs")
+    page.locator("summary", has_text="/tasks/batch").first.click()
+    expect(page.locator("details[open]")).to_contain_text("Try it")
+
+    assert violations(page) == []
+
+
 @pytest.mark.parametrize("size", [PHONE, HALF], ids=["390 px", "200 % zoom"])
 def test_nothing_is_wider_than_the_window(shop: Program, visit: Visitor, size: dict[str, int]) -> None:
     page, found = visit.open(shop, viewport=size), {}

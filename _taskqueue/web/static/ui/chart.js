@@ -137,7 +137,7 @@ export function drawSparks(within) {
     if (canvas.drawn === now || !canvas.clientWidth) continue;
     canvas.drawn = now;
     const values = canvas.dataset.spark.split(",").map(Number), { pen, width, height } = prepare(canvas), peak = Math.max(1, ...values);
-    const x = (at) => 2 + ((width - 6) * at) / Math.max(1, values.length - 1), y = (value) => height - 3 - ((height - 6) * value) / peak, ink = colour(canvas, canvas.dataset.colour);
+    const x = (at) => width - 4 - ((width - 6) * (values.length - 1 - at)) / Math.max(1, values.length - 1), y = (value) => height - 3 - ((height - 6) * value) / peak, ink = colour(canvas, canvas.dataset.colour);
     Object.assign(pen, { strokeStyle: ink, fillStyle: ink, lineWidth: 1.2 });
     pen.beginPath(); values.forEach((value, at) => pen.lineTo(x(at), y(value))); pen.stroke();
     pen.beginPath(); pen.arc(x(values.length - 1), y(values.at(-1) ?? 0), 1.8, 0, 7); pen.fill();

@@ -29,7 +29,7 @@ export function failures({ app, query }) {
       const isDismissed = (group) => (prefs.dismissed[group.fingerprint] ?? "") >= group.last_at;
       const shown = view.groups.filter((group) => isDismissed(group) === Boolean(view.shown));
       const dismissed = view.groups.filter(isDismissed).length, total = shown.reduce((sum, group) => sum + group.tasks, 0);
-      return panel(view.shown ? "Dismissed errors" : `${count(total)} ${total === 1 ? "task fails" : "tasks fail"} with ${many(shown.length, "error")}`,
+      return panel(view.shown ? "Dismissed errors" : !shown.length ? "No failures" : `${count(total)} ${total === 1 ? "task fails" : "tasks fail"} with ${many(shown.length, "error")}`,
         [choices("tab", [["", "Active"], ["dismissed", ["Dismissed ", h("b", {}, dismissed)]]], view.shown), h("a", { class: "button", href: find("state:dead") }, "Dead letters")],
         shown.length ? table(HEADS, shown.map(line)) : div("empty", badge("succeeded", view.shown ? "Nothing is dismissed" : "Nothing fails"), p("", "When attempts fail, their tasks appear here, grouped by error.")));
     },

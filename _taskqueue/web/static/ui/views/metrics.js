@@ -29,7 +29,7 @@ export function metrics({ app, query }) {
     },
 
     render: () => [
-      div("row", choices("window", WINDOWS, view.window), span("grow muted", `counts per ${view.stats.step_seconds === 60 ? "minute" : "hour"}`), button("tables", "Tables", { "aria-pressed": String(view.tables) })),
+      div("row", choices("window", WINDOWS, view.window), span("grow muted", `per ${view.stats.step_seconds === 60 ? "minute" : "hour"}`), button("tables", "Tables", { "aria-pressed": String(view.tables) })),
       div("charts", charts.map((chart) => panel(chart.label, legend(chart.series), view.tables ? chart.table() : body(chart.element)))),
       panel("By queue, in this window", null, table(HEADS, perQueue(), true)),
     ],

@@ -28,7 +28,7 @@ export function task({ app, id, inDrawer = false }) {
 
     render() {
       if (view.failed) return blank(view.failed.status === 404 ? "There is no such task" : "It cannot be shown", p("", view.failed.message), inDrawer && button("close", "Close"));
-      return view.task ? [head(), explanation(), timeline(), attempts(), panel(null, choices("tab", TABS, view.tab), body(tab()))] : p("muted", "Loading …");
+      return view.task ? [head(), explanation(), timeline(), attempts(), panel(null, choices("tab", TABS, view.tab), div("body stacked", tab()))] : p("muted", "Loading …");
     },
 
     acts: {
