@@ -8,6 +8,7 @@ import { badge, bytes, count, find, highlight, indent, many, member, moment, pro
 
 const TABS = ["Payload", "Result", "Options", "Log", "Raw"].map((name) => [name, name]);
 const LOGS_MAX = 10, TEXT_MAX = 16384, COLOURED_MAX = 65536;
+const CHUNKS = /[^]{1,16000}(?:\n|$)|[^\n]+(?:\n|$)/g; // that end where a line does
 
 export function task({ app, id, inDrawer = false }) {
   const view = {
@@ -119,7 +120,7 @@ export function task({ app, id, inDrawer = false }) {
   }
 
   // Shown from the text as it came: numbers too large for a double stay as they are. A megabyte is indented once, has no
-  // colours, and is not touched again while it stays the same.
+  // colours, is laid out where one looks, and is not touched again while it stays the same.
   let shown = {}, made = 0;
   function code(value, name) {
     const plain = typeof value === "string", { source, whole } = view;
@@ -128,7 +129,7 @@ export function task({ app, id, inDrawer = false }) {
       shown = { source, name, whole, text, keep: shown.text === text && shown.whole === whole ? shown.keep : `${inDrawer ? "drawer" : "page"}-${++made}` };
     }
     const { text, keep } = shown, part = whole ? text : text.slice(0, TEXT_MAX), drawn = document.querySelector(`[data-keep="${keep}"]`);
-    return [h("pre", { class: "block", "data-keep": keep }, drawn ? null : plain || part.length > COLOURED_MAX ? part : highlight(part)), part !== text && button("whole", `Show all ${bytes(text.length)}`)];
+    return [h("pre", { class: "block", "data-keep": keep }, !drawn && (part.length > COLOURED_MAX ? part.match(CHUNKS).map((one) => span("chunk", one)) : plain ? part : highlight(part))), part !== text && button("whole", `Show all ${bytes(text.length)}`)];
   }
 
   return view;
