@@ -92,7 +92,7 @@ def test_the_stream_comes_back_after_a_restart(tmp_path: Path, visit: Visitor) -
 
 
 def test_500_rows_stay_smooth_while_tasks_pour_in(bench: Program, visit: Visitor) -> None:
-    submit_many(bench, [{"payload": n, "queue": "rows500", "delay": "9h"} for n in range(500)])
+    submit_many(bench, [{"payload": n, "queue": "rows500", "delay": "9h"} for n in range(560)])
     page = visit.open(bench, "tasks?q=queue%3Arows500")
     for shown in range(100, 501, 50):
         page.get_by_role("button", name="Load more").click()
@@ -110,6 +110,12 @@ def test_500_rows_stay_smooth_while_tasks_pour_in(bench: Program, visit: Visitor
 
     found = page.evaluate("window.long")
     assert len([one for one in found if one > 2 * LONG_TASK_MS]) <= 1, found
+    expect(page.locator("#main tbody tr")).to_have_count(500)
+    page.get_by_role("button", name="Next page").click()
+    expect(page.locator("#main tbody tr")).to_have_count(50)
+    expect(page.locator("#main")).to_contain_text("Showing 501 to 550")
+    page.get_by_role("button", name="From the start").click()
+    expect(page.locator("#main")).to_contain_text("Showing 50,")
 
 
 def test_a_running_task_is_followed_to_its_end(bench: Program, visit: Visitor) -> None:

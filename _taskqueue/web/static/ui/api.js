@@ -2,7 +2,7 @@
 
 const root = new URL("..", document.baseURI);
 
-export class Problem extends Error {
+class Problem extends Error {
   constructor(status, { detail }) {
     super(detail ?? `The server answered ${status}.`);
     this.status = status;

@@ -13,8 +13,8 @@ function nice(max) {
 }
 
 function prepare(canvas) {
-  const ratio = devicePixelRatio || 1, { clientWidth: width, clientHeight: height } = canvas;
-  if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) { canvas.width = Math.round(width * ratio); canvas.height = Math.round(height * ratio); }
+  const ratio = devicePixelRatio, { clientWidth: width, clientHeight: height } = canvas, wide = Math.round(width * ratio), high = Math.round(height * ratio);
+  if (canvas.width !== wide || canvas.height !== high) Object.assign(canvas, { width: wide, height: high });
   const pen = canvas.getContext("2d");
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   pen.clearRect(0, 0, width, height);

@@ -54,7 +54,7 @@ export const cell = (label, className, ...children) => h("td", { class: classNam
 
 // Makes `old` equal to `fresh`. Children with data-key are matched by it, others by position and name. A button never
 // turns into one that does something else: the pointer may be on its way to it.
-export function morph(old, fresh) {
+function morph(old, fresh) {
   if (old.dataset?.keep && old.dataset.keep === fresh.dataset?.keep) return old;
   if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName || old.dataset?.act !== fresh.dataset?.act || old.dataset?.verb !== fresh.dataset?.verb) { old.replaceWith(fresh); return fresh; }
   if (old.nodeType === Node.TEXT_NODE) { if (old.data !== fresh.data) old.data = fresh.data; return old; }

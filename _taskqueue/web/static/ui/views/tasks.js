@@ -8,16 +8,20 @@ import { badge, count, find, moment, progress, seconds, short, since, tail, task
 
 const WORDS = ["state:", "queue:", "task:", "tag:", "meta.", "error:", "fingerprint:", "worker:", "batch_id:", "created_after:", "created_before:"];
 const HEADS = ["State", "Task", "Id", "Queue", "Payload or error", "#Attempt", "#Time", "#When", ""];
-const LIMIT = 50;
+const LIMIT = 50, LIMIT_MAX = 200, ROWS_MAX = 500;
 
 export function tasks({ app, query }) {
   const view = {
-    title: "Tasks", q: query.get("q") ?? "", order: query.get("order") ?? "desc", items: null, cursor: null, scanned: 0, complete: true,
+    title: "Tasks", q: query.get("q") ?? "", order: query.get("order") ?? "desc", items: null, scanned: 0, complete: true,
+    cursor: "", from: "", before: 0, // where the next rows are, where those on the page began, how many came before them
     ticked: new Set(), everything: false, fresh: 0, at: -1, gone: new Set(), changed: new Set(), suggestions: [], picked: -1, handlers: [], showsFailure: true,
 
+    // As many rows as there were, so that who has gone far down keeps their place; those that are the same stay the same.
     async load() {
-      const page = await read();
-      Object.assign(view, { items: page.items, cursor: page.next_cursor, scanned: page.scanned, complete: page.complete, fresh: 0, failed: null });
+      const old = new Map(view.items?.map((task) => [task.task_id, task])), found = await read(view.from, old.size);
+      while (found.items.length < old.size && found.cursor) join(found, await read(found.cursor, old.size - found.items.length));
+      found.items = found.items.map((task) => { const before = old.get(task.task_id); return before && JSON.stringify(before) === JSON.stringify(task) ? before : task; });
+      Object.assign(view, found, { fresh: 0, failed: null });
       view.gone.clear();
       if (!app.queues.size) for (const queue of await api.list("queues")) app.queues.set(queue.queue, queue);
       view.handlers = (await api.list("handlers")).map((one) => one.task);
@@ -36,7 +40,7 @@ export function tasks({ app, query }) {
       const newest = view.order === "desc";
       return [div("row", searchBox(), button("order", newest ? "Newest first" : "Oldest first", { title: "Order, by the time each state counts" })), segments(), view.failed && h("p", { class: "error-note", role: "alert" }, view.failed.message),
         view.fresh > 0 && button("fresh", `${count(view.fresh)} new`, { class: "pill", "data-key": "fresh" }), view.items && (view.items.length ? list() : empty()),
-        view.items?.length > 0 && div("row muted", `Showing ${count(view.items.length)}, ${newest ? "newest" : "oldest"} first; looked at ${count(view.scanned)}.`, !view.complete && span("warn", "The search stopped at its limit."), view.cursor && button("more", view.complete ? "Load more" : "Keep looking"))];
+        view.items?.length > 0 && div("row muted", `Showing ${view.before ? `${count(view.before + 1)} to ` : ""}${count(view.before + view.items.length)}, ${newest ? "newest" : "oldest"} first; looked at ${count(view.scanned)}.`, !view.complete && span("warn", "The search stopped at its limit."), view.cursor && button("more", !view.complete ? "Keep looking" : view.items.length < ROWS_MAX ? "Load more" : "Next page"), view.before > 0 && button("fresh", "From the start", { "data-key": "start" }))];
     },
 
     acts: {
@@ -44,8 +48,12 @@ export function tasks({ app, query }) {
       type(element) { suggest(element.value); app.redraw(); },
       suggestion(element) { take(view.suggestions[Number(element.dataset.at)]); },
       async order() { view.order = view.order === "desc" ? "asc" : "desc"; await apply(view.q); },
-      fresh: () => view.load().then(app.redraw),
-      async more() { const page = await read(view.cursor); view.items.push(...page.items); Object.assign(view, { cursor: page.next_cursor, scanned: view.scanned + page.scanned, complete: page.complete }); app.redraw(); },
+      fresh: () => (view.before ? again() : view.load().then(app.redraw)),
+      async more() {
+        if (view.items.length < ROWS_MAX) join(view, await read(view.cursor));
+        else { view.before += view.items.length; await again(view.cursor); scrollTo(0, 0); }
+        app.redraw();
+      },
       tick(element) { tick(element.closest("tr").dataset.key, element.checked, app.shift); },
       "tick-all"(element) { tickAll(element.checked); },
       everything() { view.everything = true; app.redraw(); },
@@ -90,7 +98,21 @@ export function tasks({ app, query }) {
     },
   };
 
-  const read = (cursor) => api.get(`tasks?${api.query({ q: view.q, order: view.order, limit: LIMIT, cursor })}`);
+  async function read(from, rows = 0) {
+    const limit = Math.min(LIMIT_MAX, Math.max(LIMIT, rows)), { items, next_cursor: cursor, scanned, complete } = await api.get(`tasks?${api.query({ q: view.q, order: view.order, limit, cursor: from })}`);
+    return { items, cursor, scanned, complete };
+  }
+
+  const join = (first, more) => Object.assign(first, more, { items: [...first.items, ...more.items], scanned: first.scanned + more.scanned });
+
+  // From the start, or, since a page of thousands of rows is slow, from where this one ends.
+  async function again(from = "") {
+    Object.assign(view, { from, before: from && view.before, items: [], everything: false });
+    view.ticked.clear();
+    await view.load();
+    app.redraw();
+  }
+
   const place = (id) => view.items.findIndex((task) => task.task_id === id);
 
   // Rows that changed are read again by their ids and patched where they stand.
@@ -105,18 +127,16 @@ export function tasks({ app, query }) {
 
   // New rows come by themselves only while nobody points at the table, ticks, or has gone beyond the first page.
   function settle() {
-    const busy = view.ticked.size || app.drawer || document.querySelector("#main table:hover") || view.items?.length > LIMIT || scrollY > 80 || document.activeElement?.type === "search";
+    const busy = view.ticked.size || app.drawer || document.querySelector("#main table:hover") || view.items?.length > LIMIT || view.before || scrollY > 80 || document.activeElement?.type === "search";
     if (!busy) app.later(view);
     return true;
   }
 
   async function apply(q) {
-    Object.assign(view, { q: q.trim(), suggestions: [], at: -1, everything: false });
-    view.ticked.clear();
+    Object.assign(view, { q: q.trim(), suggestions: [], at: -1 });
     const search = api.query({ q: view.q, order: view.order === "desc" ? "" : view.order });
     app.go(`tasks${search ? `?${search}` : ""}`, true);
-    try { await view.load(); } catch (error) { view.failed = error; view.items = []; }
-    app.redraw();
+    try { await again(); } catch (error) { view.failed = error; app.redraw(); }
   }
 
   // -- the box ---------------------------------------------------------------------------------------------------------
