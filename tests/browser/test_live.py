@@ -105,7 +105,7 @@ def test_500_rows_stay_smooth_while_tasks_pour_in(bench: Program, visit: Visitor
 
     pouring = threading.Thread(target=submit_many, args=(bench, [{"payload": n, "queue": "pour"} for n in range(EVENTS)]))
     pouring.start()
-    page.wait_for_timeout(4000)
+    page.wait_for_timeout(3000)
     pouring.join()
 
     found = page.evaluate("window.long")
@@ -116,6 +116,18 @@ def test_500_rows_stay_smooth_while_tasks_pour_in(bench: Program, visit: Visitor
     expect(page.locator("#main")).to_contain_text("Showing 501 to 550")
     page.get_by_role("button", name="From the start").click()
     expect(page.locator("#main")).to_contain_text("Showing 50,")
+
+
+def test_each_failed_attempt_shows_what_it_logged(bench: Program, visit: Visitor) -> None:
+    task_id = submit(bench, task="flaky", payload={"failures": 1}, queue="logs")
+    until(lambda: state_of(bench, task_id), lambda seen: seen == "succeeded")
+    page = visit.open(bench, f"tasks/{task_id}")
+
+    attempt = page.locator("#main details.attempt")
+
+    expect(attempt).to_have_count(1)
+    expect(attempt).to_contain_text("attempt 1 failed on purpose")
+    expect(attempt).to_contain_text("attempt 1 will fail")
 
 
 def test_a_running_task_is_followed_to_its_end(bench: Program, visit: Visitor) -> None:

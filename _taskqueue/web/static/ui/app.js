@@ -96,16 +96,17 @@ function rail() {
     h("div", { class: "gap", "data-key": "gap" }), link("settings", "Settings", "settings", true), link("../docs", "API", "docs", true));
 }
 
+const LIGHTS = { live: "succeeded", paused: "cancelled", waiting: "retrying", lost: "error" };
 const LIVE = { live: "live", paused: "paused", waiting: "connecting …", lost: "unreachable" };
 
 function bar() {
   const tool = (act, title, label) => button(act, icon(act === "palette" ? "search" : act), { class: "quiet", title, "aria-label": label });
   put($("bar"), h("h1", {}, app.view?.title), span("clock", wallClock()),
-    button("live", h("span", { class: "live", "data-state": stream.state }, h("i", {}), LIVE[stream.state]), { class: "quiet", title: "Pause or resume live updates (p)" }),
+    button("live", h("span", { class: "live", "data-state": stream.state }, h("i", { class: `s-${LIGHTS[stream.state]}` }), LIVE[stream.state]), { class: "quiet", title: "Pause or resume live updates (p)" }),
     tool("palette", "Jump to … (Ctrl K)", "Jump to a page, task or queue"), tool("theme", "Theme (t)", `Theme: ${prefs.theme}`), tool("help", "Keyboard (?)", "Keyboard shortcuts"));
 }
 
-// -- live ------------------------------------------------------------------------------------------------------------
+// -- live --
 
 function heard(name, data) {
   if (name === "stats") { const failing = (data.dead ?? 0) + (data.retrying ?? 0); if (failing !== app.failing) { app.failing = failing; rail(); } }
@@ -117,7 +118,7 @@ function heard(name, data) {
 const stream = new api.Stream(heard, () => bar());
 document.addEventListener("visibilitychange", () => { if (document.hidden) stream.close("paused"); else if (!app.pausedByHand) { stream.open(); app.refresh(); } });
 
-// -- acting ----------------------------------------------------------------------------------------------------------
+// -- acting --
 
 const ACTS = {
   live() { app.pausedByHand = stream.state !== "paused"; if (app.pausedByHand) stream.close(); else { stream.open(); app.refresh(); } },
@@ -130,12 +131,13 @@ const ACTS = {
   async "stop-operation"(element) { await api.post(`operations/${element.dataset.id}/stop`); notify("Stopping; what is done stays done."); },
 };
 
+// Does what a button, a field or a form says, and draws what came of it.
 async function act(name, element, event) {
   const view = $("drawer").contains(element) ? app.drawer : app.view;
   const action = view?.acts?.[name] ?? ACTS[name];
   if (!action) return;
   element.setAttribute?.("aria-busy", "true");
-  try { await action(element, event); } catch (error) { notify(error.message, true); } finally { element.removeAttribute?.("aria-busy"); }
+  try { await action(element, event); } catch (error) { notify(error.message, true); } finally { element.removeAttribute?.("aria-busy"); app.redraw(); }
 }
 
 document.addEventListener("click", (event) => {

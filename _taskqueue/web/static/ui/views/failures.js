@@ -35,13 +35,12 @@ export function failures({ app, query }) {
     },
 
     acts: {
-      tab(element) { view.shown = element.dataset.value; app.go(view.shown ? "failures?show=dismissed" : "failures", true); app.redraw(); },
+      tab(element) { view.shown = element.dataset.value; app.go(view.shown ? "failures?show=dismissed" : "failures", true); },
       retry: (element) => operateOn(app, "retry", element),
       delete: (element) => operateOn(app, "delete", element),
       dismiss(element) {
         const { [element.dataset.print]: gone, ...rest } = prefs.dismissed;
         setPref("dismissed", view.shown ? rest : { ...rest, [element.dataset.print]: element.dataset.last });
-        app.redraw();
       },
     },
   };

@@ -35,8 +35,8 @@ export function metrics({ app, query }) {
     ],
 
     acts: {
-      async window(element) { view.window = element.dataset.value; app.go(`metrics?window=${view.window}`, true); await view.load(); app.redraw(); },
-      tables() { view.tables = !view.tables; app.redraw(); },
+      async window(element) { view.window = element.dataset.value; app.go(`metrics?window=${view.window}`, true); await view.load(); },
+      tables() { view.tables = !view.tables; },
     },
   };
 

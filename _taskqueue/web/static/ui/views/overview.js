@@ -71,7 +71,7 @@ export function overview({ app }) {
       panel("Latest tasks", all("tasks"), table(null, view.recent.map(latest)))] : firstRun(),
 
     acts: {
-      async window(element) { view.window = element.dataset.value; await view.loadMinutes(); app.redraw(); },
+      async window(element) { view.window = element.dataset.value; await view.loadMinutes(); },
       "retry-failing": () => operate(app, "retry", { state: "failing" }),
       retry: (element) => operateOn(app, "retry", element),
       async "send-first"() { await api.post("tasks", { payload: "my_first_task" }); notify("Sent."); setTimeout(() => app.refresh(), 400); },

@@ -29,7 +29,7 @@ export function settings({ app }) {
     },
 
     acts: {
-      choose({ dataset }) { setPref(dataset.name, dataset.value); app.redraw(); },
+      choose({ dataset }) { setPref(dataset.name, dataset.value); },
       keys(element) { setPref("keys", element.checked); },
       async "sign-out"() { await api.remove("session"); location.reload(); },
     },

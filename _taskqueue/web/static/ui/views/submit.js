@@ -30,12 +30,12 @@ export function submit({ app, query }) {
     render: () => [div("columns", form(), code()), view.sent.length > 0 && panel("Sent from here", null, table(null, view.sent.map(line)))],
 
     acts: {
-      task(element) { Object.assign(view, { task: element.value, fields: {} }); view.mode = properties().length ? "form" : "text"; app.redraw(); },
-      mode(element) { if (element.dataset.value === "text") view.text = JSON.stringify(payload(), null, 2) ?? view.text; view.mode = element.dataset.value; app.redraw(); },
-      field(element) { view.fields[element.name] = element.type === "checkbox" ? element.checked : element.value; app.redraw(); },
-      text(element) { view.text = element.value; app.redraw(); },
-      option(element) { view.options[element.name] = element.value; app.redraw(); },
-      language(element) { view.language = element.dataset.value; app.redraw(); },
+      task(element) { Object.assign(view, { task: element.value, fields: {} }); view.mode = properties().length ? "form" : "text"; },
+      mode(element) { if (element.dataset.value === "text") view.text = JSON.stringify(payload(), null, 2) ?? view.text; view.mode = element.dataset.value; },
+      field(element) { view.fields[element.name] = element.type === "checkbox" ? element.checked : element.value; },
+      text(element) { view.text = element.value; },
+      option(element) { view.options[element.name] = element.value; },
+      language(element) { view.language = element.dataset.value; },
       async send() {
         view.note = "";
         try {
@@ -44,7 +44,6 @@ export function submit({ app, query }) {
           view.sent.unshift(one);
           setTimeout(look, FIRST_LOOK_MS, one);
         } catch (error) { view.note = error.message; }
-        app.redraw();
       },
     },
   };

@@ -43,8 +43,8 @@ export function task({ app, id, inDrawer = false }) {
         if (inDrawer) { app.closeDrawer(); await app.refresh(); } else app.go("tasks");
       },
       again: () => app.go(`submit?from=${id}`),
-      tab(element) { view.tab = element.dataset.value; app.redraw(); },
-      whole() { view.whole = true; app.redraw(); },
+      tab(element) { view.tab = element.dataset.value; },
+      whole() { view.whole = true; },
     },
   };
 

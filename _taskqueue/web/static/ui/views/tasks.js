@@ -45,22 +45,21 @@ export function tasks({ app, query }) {
 
     acts: {
       async filter(element) { await apply(element.querySelector("input").value); },
-      type(element) { suggest(element.value); app.redraw(); },
+      type(element) { suggest(element.value); },
       suggestion(element) { take(view.suggestions[Number(element.dataset.at)]); },
       async order() { view.order = view.order === "desc" ? "asc" : "desc"; await apply(view.q); },
-      fresh: () => (view.before ? again() : view.load().then(app.redraw)),
+      fresh: () => (view.before ? again() : view.load()),
       async more() {
         if (view.items.length < ROWS_MAX) join(view, await read(view.cursor));
         else { view.before += view.items.length; await again(view.cursor); scrollTo(0, 0); }
-        app.redraw();
       },
       tick(element) { tick(element.closest("tr").dataset.key, element.checked, app.shift); },
       "tick-all"(element) { tickAll(element.checked); },
-      everything() { view.everything = true; app.redraw(); },
+      everything() { view.everything = true; },
       none() { tickAll(false); },
       bulk: (element) => runBulk(element.dataset.verb),
       one: (element) => runOne(element.dataset.verb, element.closest("tr").dataset.key),
-      peek(element, event) { if (!event.target.closest("a, button, input")) { view.at = place(element.dataset.key); app.openDrawer(element.dataset.key); app.redraw(); } },
+      peek(element, event) { if (!event.target.closest("a, button, input")) { view.at = place(element.dataset.key); app.openDrawer(element.dataset.key); } },
     },
 
     key(key) {
@@ -139,7 +138,7 @@ export function tasks({ app, query }) {
     try { await again(); } catch (error) { view.failed = error; app.redraw(); }
   }
 
-  // -- the box ---------------------------------------------------------------------------------------------------------
+  // -- the box --
 
   function suggest(text) {
     const word = text.slice(text.lastIndexOf(" ") + 1), [key, value] = word.split(":"), before = (value ?? "").split(","), last = before.pop();
@@ -166,7 +165,7 @@ export function tasks({ app, query }) {
     return h("div", { class: "segments", role: "group", "aria-label": "By state" }, item("", "All"), STATES.map((state) => item(state, state, h("b", {}, short([...app.queues.values()].reduce((total, queue) => total + queue.counts[state], 0))))));
   }
 
-  // -- the list --------------------------------------------------------------------------------------------------------
+  // -- the list --
 
   // Five hundred rows are as cheap as one: a row is made again only when something in it would differ.
   let drawn = new Map();
@@ -203,7 +202,7 @@ export function tasks({ app, query }) {
 
   const empty = () => view.q ? blank("No task matches", p("", "Commas mean or; different keys mean and. What has no key is looked for in ids, names, tags, payloads and errors."), h("a", { href: "tasks" }, "Show all")) : blank("No tasks", h("a", { href: "submit" }, "Submit one"));
 
-  // -- acting ----------------------------------------------------------------------------------------------------------
+  // -- acting --
 
   function bulk() {
     const number = view.ticked.size, picked = view.items.filter((task) => view.ticked.has(task.task_id));

@@ -44,6 +44,7 @@ export function workers({ app }) {
     const worker = element.closest("[data-key]").dataset.key;
     await api.post(`workers/${encodeURIComponent(worker)}/${verb}`);
     notify(`${worker} ${text}`);
+    setTimeout(() => app.refresh(), 1500);
   }
 
   function line(one) {
