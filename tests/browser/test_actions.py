@@ -224,6 +224,19 @@ def test_a_task_is_submitted_by_text(bench: Program, visit: Visitor) -> None:
     expect(page.locator("#main table")).to_contain_text('"plain words"')
 
 
+def test_what_was_sent_is_followed_though_its_events_are_left_out(bench: Program, visit: Visitor) -> None:
+    page = visit.open(bench, "submit")
+    page.keyboard.press("p")
+    expect(page.locator(".live")).to_have_attribute("data-state", "paused")
+
+    page.locator("#main select").first.select_option("nap")
+    page.get_by_label("seconds").fill("1.2")
+    page.locator("#main").get_by_role("button", name="Submit").click()
+
+    expect(page.locator("#main table")).to_contain_text("running")
+    expect(page.locator("#main table")).to_contain_text('"awake"')
+
+
 def test_a_payload_that_does_not_fit_is_refused_where_it_was_typed(bench: Program, visit: Visitor) -> None:
     visit.expected = ("422",)
     page = visit.open(bench, "submit")
