@@ -92,7 +92,7 @@ def test_the_stream_comes_back_after_a_restart(tmp_path: Path, visit: Visitor) -
 
 
 def test_500_rows_stay_smooth_while_tasks_pour_in(bench: Program, visit: Visitor) -> None:
-    submit_many(bench, [{"payload": n, "queue": "rows500", "delay": "9h"} for n in range(500)])
+    submit_many(bench, [{"payload": n, "queue": "rows500", "delay": "9h"} for n in range(560)])
     page = visit.open(bench, "tasks?q=queue%3Arows500")
     for shown in range(100, 501, 50):
         page.get_by_role("button", name="Load more").click()
@@ -105,11 +105,29 @@ def test_500_rows_stay_smooth_while_tasks_pour_in(bench: Program, visit: Visitor
 
     pouring = threading.Thread(target=submit_many, args=(bench, [{"payload": n, "queue": "pour"} for n in range(EVENTS)]))
     pouring.start()
-    page.wait_for_timeout(4000)
+    page.wait_for_timeout(3000)
     pouring.join()
 
     found = page.evaluate("window.long")
     assert len([one for one in found if one > 2 * LONG_TASK_MS]) <= 1, found
+    expect(page.locator("#main tbody tr")).to_have_count(500)
+    page.get_by_role("button", name="Next page").click()
+    expect(page.locator("#main tbody tr")).to_have_count(50)
+    expect(page.locator("#main")).to_contain_text("Showing 501 to 550")
+    page.get_by_role("button", name="From the start").click()
+    expect(page.locator("#main")).to_contain_text("Showing 50,")
+
+
+def test_each_failed_attempt_shows_what_it_logged(bench: Program, visit: Visitor) -> None:
+    task_id = submit(bench, task="flaky", payload={"failures": 1}, queue="logs")
+    until(lambda: state_of(bench, task_id), lambda seen: seen == "succeeded")
+    page = visit.open(bench, f"tasks/{task_id}")
+
+    attempt = page.locator("#main details.attempt")
+
+    expect(attempt).to_have_count(1)
+    expect(attempt).to_contain_text("attempt 1 failed on purpose")
+    expect(attempt).to_contain_text("attempt 1 will fail")
 
 
 def test_a_running_task_is_followed_to_its_end(bench: Program, visit: Visitor) -> None:

@@ -2,43 +2,42 @@
 
 const root = new URL("..", document.baseURI);
 
-export class Problem extends Error {
-  constructor(status, document) {
-    super(document.detail ?? `The server answered ${status}.`);
-    Object.assign(this, { status, code: document.code ?? "", document });
+class Problem extends Error {
+  constructor(status, { detail }) {
+    super(detail ?? `The server answered ${status}.`);
+    this.status = status;
   }
 }
 
 async function request(method, path, body, raw = false) {
   let answer;
   try {
-    answer = await fetch(new URL(path, root), { method, body: body === undefined ? undefined : JSON.stringify(body) });
+    answer = await fetch(new URL(path, root), { method, body: JSON.stringify(body) });
   } catch {
-    throw new Problem(0, { code: "unreachable", detail: "The API cannot be reached." });
+    throw new Problem(0, { detail: "The API cannot be reached." });
   }
   const text = await answer.text();
   const json = answer.headers.get("content-type")?.includes("json");
-  if (!answer.ok) {
-    const problem = new Problem(answer.status, json ? JSON.parse(text) : {});
-    if (answer.status === 401) document.dispatchEvent(new CustomEvent("signed-out"));
-    throw problem;
-  }
+  if (answer.status === 401) document.dispatchEvent(new CustomEvent("signed-out"));
+  if (!answer.ok) throw new Problem(answer.status, json ? JSON.parse(text) : {});
   return json && text && !raw ? JSON.parse(text) : text;
 }
 
 export const get = (path) => request("GET", path);
+export const list = async (path) => (await get(path)).items;
 export const source = (path) => request("GET", path, undefined, true);
 export const post = (path, body) => request("POST", path, body);
 export const patch = (path, body) => request("PATCH", path, body);
 export const remove = (path) => request("DELETE", path);
 export const apiUrl = (path) => new URL(path, root).href;
+
 // Puts what arrived in the place of what it replaces.
 export function upsert(items, key, data) {
   const at = items.findIndex((one) => one[key] === data[key]);
   if (at >= 0) items[at] = data; else items.push(data);
   return true;
 }
-export const query = (values) => new URLSearchParams(Object.entries(values).filter(([, value]) => value !== "" && value !== undefined && value !== null)).toString();
+export const query = (values) => new URLSearchParams(Object.entries(values).filter(([, value]) => (value ?? "") !== ""));
 
 // One stream a tab carries every topic. The browser reconnects by itself and says where it stopped.
 export class Stream {

@@ -2,10 +2,10 @@
 
 import * as api from "./api.js";
 import { help, notify, palette, signIn } from "./dialogs.js";
-import { button, copyText, div, h, icon, p, put, span } from "./dom.js";
+import { blank, button, copyText, h, icon, p, put, session, span } from "./dom.js";
 import { drawSparks } from "./chart.js";
-import { wallClock } from "./format.js";
-import { keyboard } from "./keys.js";
+import { short, wallClock } from "./format.js";
+import { keyboard, PAGES } from "./keys.js";
 import { prefs, setPref } from "./prefs.js";
 import { failures } from "./views/failures.js";
 import { metrics } from "./views/metrics.js";
@@ -19,13 +19,13 @@ import { tasks } from "./views/tasks.js";
 import { workers } from "./views/workers.js";
 
 const $ = (id) => document.getElementById(id);
-const RAIL = [["", "overview", "Overview"], ["failures", "failures", "Failures"], ["tasks", "tasks", "Tasks"], ["queues", "queues", "Queues"], ["schedules", "schedules", "Schedules"], ["workers", "workers", "Workers"], ["metrics", "metrics", "Metrics"], ["submit", "submit", "Submit"]];
-const ROUTES = [[/^$/, overview], [/^failures$/, failures], [/^tasks$/, tasks], [/^tasks\/(?<id>[^/]+)$/, task], [/^queues$/, queues], [/^schedules$/, schedules], [/^workers$/, workers], [/^metrics$/, metrics], [/^submit$/, submit], [/^settings$/, settings]];
+const VIEWS = new Map([["", overview], ...Object.entries({ failures, tasks, queues, schedules, workers, metrics, submit, settings })]);
+
+// Where we are, within the dashboard.
+const here = () => location.pathname.slice(new URL(document.baseURI).pathname.length).replace(/\/$/, "");
 
 export const app = {
-  view: null, drawer: null, stats: {}, queues: new Map(), session: { scopes: [] }, failing: 0,
-
-  may(scope) { return app.session.scopes.includes(scope); },
+  view: null, drawer: null, queues: new Map(), failing: 0,
 
   // Draws what a view holds, at most once a frame.
   redraw() {
@@ -73,11 +73,10 @@ async function load(view) {
 }
 
 function route() {
-  const path = location.pathname.slice(new URL(document.baseURI).pathname.length).replace(/\/$/, "");
-  const [match, view] = ROUTES.map(([pattern, one]) => [pattern.exec(path), one]).find(([found]) => found) ?? [null, null];
+  const path = here(), [, id] = /^tasks\/([^/]+)$/.exec(path) ?? [];
   clearTimeout(app.view?.timer);
   app.closeDrawer();
-  app.view = view ? view({ app, ...match.groups, query: new URLSearchParams(location.search) }) : missing(path);
+  app.view = (id ? task : VIEWS.get(path) ?? missing)({ app, id, path, query: new URLSearchParams(location.search) });
   document.title = `${app.view.title} · Task queue`;
   rail();
   bar();
@@ -87,28 +86,30 @@ function route() {
   return load(app.view);
 }
 
-const missing = (path) => ({ title: "No such page", render: () => div("panel empty", h("h2", {}, `There is no page “${path}”.`), h("a", { href: "" }, "To the overview")) });
+const missing = ({ path }) => ({ title: "No such page", render: () => blank(`There is no page “${path}”.`, h("a", { href: "./" }, "To the overview")) });
 
 function rail() {
-  const here = location.pathname.slice(new URL(document.baseURI).pathname.length).split("/")[0];
-  const link = ([path, name, label], minor) => h("a", { href: path || "./", "aria-current": here === path && "page", title: label, "data-key": name, class: minor && "minor" }, icon(name), span("", label), name === "failures" && app.failing ? h("b", { class: "count" }, app.failing > 999 ? "999+" : app.failing) : null);
-  put($("rail"), h("a", { class: "brand", href: "./", "data-key": "brand" }, h("svg", { class: "icon", viewBox: "0 0 16 16", "aria-hidden": "true" }, h("use", { href: "icons.svg#i-tasks" })), span("", "Task queue")), RAIL.map((one) => link(one)), h("div", { class: "gap", "data-key": "gap" }), link(["settings", "settings", "Settings"], true), h("a", { href: "../docs", class: "minor", title: "API", "data-key": "docs" }, icon("docs"), span("", "API")));
+  const [at] = here().split("/");
+  const link = (path, name, image, minor, more) => h("a", { href: path || "./", "aria-current": at === path && "page", title: name, "data-key": name, class: minor && "minor" }, icon(image), span("", name), more);
+  put($("rail"), h("a", { class: "brand", href: "./", "data-key": "brand" }, icon("tasks"), span("", "Task queue")),
+    PAGES.map(([, path, name]) => link(path, name, path || "overview", false, path === "failures" && app.failing > 0 && h("b", { class: "count" }, short(app.failing)))),
+    h("div", { class: "gap", "data-key": "gap" }), link("settings", "Settings", "settings", true), link("../docs", "API", "docs", true));
 }
 
+const LIGHTS = { live: "succeeded", paused: "cancelled", waiting: "retrying", lost: "error" };
 const LIVE = { live: "live", paused: "paused", waiting: "connecting …", lost: "unreachable" };
 
 function bar() {
-  put($("bar"), h("h1", {}, app.view?.title ?? ""), span("clock", wallClock()),
-    button("live", h("span", { class: "live", "data-state": stream.state }, h("i", {}), LIVE[stream.state]), { class: "quiet", title: "Pause or resume live updates (p)" }),
-    button("palette", icon("search"), { class: "quiet", title: "Jump to … (Ctrl K)", "aria-label": "Jump to a page, task or queue" }),
-    button("theme", icon("theme"), { class: "quiet", title: "Theme (t)", "aria-label": `Theme: ${prefs.theme}` }),
-    button("help", icon("help"), { class: "quiet", title: "Keyboard (?)", "aria-label": "Keyboard shortcuts" }));
+  const tool = (act, title, label) => button(act, icon(act === "palette" ? "search" : act), { class: "quiet", title, "aria-label": label });
+  put($("bar"), h("h1", {}, app.view?.title), span("clock", wallClock()),
+    button("live", h("span", { class: "live", "data-state": stream.state }, h("i", { class: `s-${LIGHTS[stream.state]}` }), LIVE[stream.state]), { class: "quiet", title: "Pause or resume live updates (p)" }),
+    tool("palette", "Jump to … (Ctrl K)", "Jump to a page, task or queue"), tool("theme", "Theme (t)", `Theme: ${prefs.theme}`), tool("help", "Keyboard (?)", "Keyboard shortcuts"));
 }
 
-// -- live ------------------------------------------------------------------------------------------------------------
+// -- live --
 
 function heard(name, data) {
-  if (name === "stats") { app.stats = data; const failing = (data.dead ?? 0) + (data.retrying ?? 0); if (failing !== app.failing) { app.failing = failing; rail(); } }
+  if (name === "stats") { const failing = (data.dead ?? 0) + (data.retrying ?? 0); if (failing !== app.failing) { app.failing = failing; rail(); } }
   if (name === "queue") app.queues.set(data.queue, data);
   if (name === "reset") { app.refresh(); return; }
   for (const view of [app.view, app.drawer]) if (view?.hears?.(name, data)) app.redraw();
@@ -117,11 +118,11 @@ function heard(name, data) {
 const stream = new api.Stream(heard, () => bar());
 document.addEventListener("visibilitychange", () => { if (document.hidden) stream.close("paused"); else if (!app.pausedByHand) { stream.open(); app.refresh(); } });
 
-// -- acting ----------------------------------------------------------------------------------------------------------
+// -- acting --
 
 const ACTS = {
   live() { app.pausedByHand = stream.state !== "paused"; if (app.pausedByHand) stream.close(); else { stream.open(); app.refresh(); } },
-  theme() { setPref("theme", { system: "light", light: "dark", dark: "system" }[prefs.theme]); bar(); app.redraw(); document.querySelectorAll(".chart").forEach((one) => dispatchEvent(new Event("resize"))); },
+  theme() { setPref("theme", { system: "light", light: "dark", dark: "system" }[prefs.theme]); bar(); },
   density() { setPref("density", { default: "compact", compact: "comfortable", comfortable: "default" }[prefs.density]); app.redraw(); },
   help, palette: () => palette(app),
   skip(element, event) { event.preventDefault(); $("main").focus(); },
@@ -130,21 +131,21 @@ const ACTS = {
   async "stop-operation"(element) { await api.post(`operations/${element.dataset.id}/stop`); notify("Stopping; what is done stays done."); },
 };
 
+// Does what a button, a field or a form says, and draws what came of it.
 async function act(name, element, event) {
   const view = $("drawer").contains(element) ? app.drawer : app.view;
   const action = view?.acts?.[name] ?? ACTS[name];
   if (!action) return;
   element.setAttribute?.("aria-busy", "true");
-  try { await action(element, event); } catch (error) { notify(error.message, true); } finally { element.removeAttribute?.("aria-busy"); }
+  try { await action(element, event); } catch (error) { notify(error.message, true); } finally { element.removeAttribute?.("aria-busy"); app.redraw(); }
 }
-app.act = act;
 
 document.addEventListener("click", (event) => {
   app.shift = event.shiftKey; // what follows a click, such as the change of a tick, does not say
   const link = event.target.closest("a[href]:not([data-act])");
   if (link?.href.startsWith(document.baseURI) && !event.metaKey && !event.ctrlKey && !event.shiftKey && event.button === 0) { event.preventDefault(); app.go(link.getAttribute("href")); return; }
   const element = event.target.closest("[data-act]");
-  if (element && element.nodeName !== "FORM" && element.dataset.on !== "change" && element.dataset.on !== "input") act(element.dataset.act, element, event);
+  if (element && !element.dataset.on) act(element.dataset.act, element, event);
 });
 for (const kind of ["submit", "change", "input"]) {
   document.addEventListener(kind, (event) => {
@@ -156,15 +157,16 @@ for (const kind of ["submit", "change", "input"]) {
 }
 document.addEventListener("signed-out", () => signIn(app));
 addEventListener("popstate", route);
+addEventListener("themed", () => { app.redraw(); for (const one of document.querySelectorAll(".chart")) one.chart.draw(); });
 keyboard(app, ACTS);
 setInterval(() => { bar(); if (app.view?.ticks) app.redraw(); }, 1000);
 
 async function start() {
   const given = new URLSearchParams(location.hash.slice(1)).get("token");
   if (given) { history.replaceState(null, "", location.pathname); await api.post("session", { token: given }).catch(() => {}); }
-  app.session = await api.get("session").catch(() => ({ scopes: ["read"] }));
+  Object.assign(session, await api.get("session").catch(() => ({ scopes: ["read"] })));
   await route();
-  if (app.may("read")) stream.open(); else signIn(app);
+  if (session.scopes.includes("read")) stream.open(); else signIn(app);
 }
 app.start = start;
 start();

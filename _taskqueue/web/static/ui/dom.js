@@ -14,29 +14,49 @@ export function h(tag, props, ...children) {
 
 function append(element, children) {
   for (const child of children.flat(Infinity)) {
-    if (child === undefined || child === null || child === false || child === "") continue;
-    element.append(child instanceof Node ? child : String(child));
+    if (child !== undefined && child !== null && child !== false && child !== "") element.append(child);
   }
 }
 
 const tag = (name) => (className, ...children) => h(name, { class: className || null }, children);
-export const [td, span, div, p, section] = ["td", "span", "div", "p", "section"].map(tag);
-
-// The head of a column of buttons: its name is for those who cannot see them.
-export const th = () => h("th", {}, h("span", { class: "sr" }, "Actions"));
+export const [td, span, div, p, section, pre] = ["td", "span", "div", "p", "section", "pre"].map(tag);
+export const h2 = (...text) => h("h2", {}, text);
 
 export const icon = (name) => h("svg", { class: "icon", "aria-hidden": "true" }, h("use", { href: `icons.svg#i-${name}` }));
 
-export const button = (act, label, props = {}) => h("button", { type: "button", "data-act": act, ...props }, label);
+// What the caller may do; the buttons know it.
+export const session = { scopes: [] };
+
+// A button that does `act`. One that needs a scope the caller has not cannot be pressed, and says so.
+export function button(act, label, { needs, ...props } = {}) {
+  const refused = needs && !session.scopes.includes(needs) && { disabled: true, title: `needs the scope ${needs}` };
+  return h("button", { type: "button", "data-act": act, ...props, ...refused }, label);
+}
 
 // A row of buttons of which one is down: pairs of value and label.
 export const choices = (act, pairs, chosen, props = {}) => div("segments", pairs.map(([value, label]) => button(act, label, { "data-value": value, "aria-pressed": String(value === chosen), ...props })));
 
+// A panel: its title, what stands beside the title, what is in it.
+export const panel = (title, beside, ...content) => section("panel", h("header", {}, title && h2(title), beside), content);
+export const body = (...content) => div("body", content);
+export const blank = (title, ...content) => section("panel empty", h2(title), content);
+
+// A table by its heads and rows. A head that begins with # is over numbers; an empty one is over buttons, and its name is
+// for those who cannot see them. On a telephone each row becomes a few lines, unless it is `wide`.
+export function table(heads, rows, wide = false) {
+  const head = (label) => label ? h("th", { class: label.startsWith("#") && "num" }, label.replace("#", "")) : h("th", {}, span("sr", "Actions"));
+  return h("div", { class: "scroll", tabindex: wide && "0" }, h("table", { class: !wide && "stack" }, heads && h("thead", {}, h("tr", {}, heads.map((label) => label instanceof Node ? h("th", {}, label) : head(label)))), h("tbody", {}, rows)));
+}
+export const row = (key, className, ...cells) => h("tr", { "data-key": key, class: className || null }, cells);
+
+// A cell whose name stands before it where there is no head.
+export const cell = (label, className, ...children) => h("td", { class: className, "data-label": label }, children);
+
 // Makes `old` equal to `fresh`. Children with data-key are matched by it, others by position and name. A button never
 // turns into one that does something else: the pointer may be on its way to it.
-export function morph(old, fresh) {
-  if (old.nodeType === Node.ELEMENT_NODE && old.hasAttribute("data-keep") && old.getAttribute("data-keep") === fresh.getAttribute?.("data-keep")) return old;
-  if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName || differs(old, fresh, "data-act") || differs(old, fresh, "data-verb")) { old.replaceWith(fresh); return fresh; }
+function morph(old, fresh) {
+  if (old.dataset?.keep && old.dataset.keep === fresh.dataset?.keep) return old;
+  if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName || old.dataset?.act !== fresh.dataset?.act || old.dataset?.verb !== fresh.dataset?.verb) { old.replaceWith(fresh); return fresh; }
   if (old.nodeType === Node.TEXT_NODE) { if (old.data !== fresh.data) old.data = fresh.data; return old; }
   morphAttributes(old, fresh);
   morphChildren(old, fresh);
@@ -45,8 +65,7 @@ export function morph(old, fresh) {
 
 const OWN = { CANVAS: ["width", "height"], DETAILS: ["open"] };
 
-const differs = (old, fresh, name) => old.nodeType === Node.ELEMENT_NODE && old.getAttribute(name) !== fresh.getAttribute(name);
-const keyOf = (node) => (node?.nodeType === Node.ELEMENT_NODE ? node.getAttribute("data-key") : null);
+const keyOf = (node) => node?.dataset?.key;
 
 function morphAttributes(old, fresh) {
   for (const name of old.getAttributeNames()) {

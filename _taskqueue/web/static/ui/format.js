@@ -4,8 +4,10 @@ import { prefs } from "./prefs.js";
 import { h, icon, span } from "./dom.js";
 
 const whole = new Intl.NumberFormat("en-GB");
-export const count = (number) => (number === null || number === undefined ? "–" : whole.format(number));
-export const short = (number) => (number < 10000 ? count(number) : new Intl.NumberFormat("en-GB", { notation: "compact", maximumFractionDigits: 1 }).format(number));
+const compact = new Intl.NumberFormat("en-GB", { notation: "compact", maximumFractionDigits: 1 });
+export const count = (number) => whole.format(number ?? 0);
+export const short = (number) => (number < 10000 ? whole : compact).format(number);
+export const perSecond = (rate) => (rate >= 10 ? short(Math.round(rate)) : rate > 0 && rate < 0.05 ? "< 0.1" : rate.toFixed(rate % 1 ? 1 : 0));
 
 export function seconds(value) {
   if (value === null || value === undefined) return "–";
@@ -53,29 +55,33 @@ const STATE_ICONS = { paused: "pause", blocked: "pending", ok: "succeeded", time
 
 export const taskName = (task) => task.task ?? "(default)";
 export const firstLine = (text) => (text ?? "").split("\n", 1)[0];
+export const told = (error) => `${error.type}: ${firstLine(error.message)}`;
+export const progress = ({ done, total, message }) => [h("progress", { value: done, max: total ?? 1, "aria-label": "Progress" }), ` ${message ?? ""}`];
 export const tail = (id) => `…${id.slice(-6)}`;
 
-export const taskLink = (task, text) => h("a", { href: `tasks/${task.task_id}`, title: task.task_id }, text ?? tail(task.task_id));
+export const taskLink = (task, text) => h("a", { href: `tasks/${task.task_id}`, title: task.task_id }, text);
+
+// Where the tasks are listed that a filter means.
+export const find = (filter) => (filter ? `tasks?q=${encodeURIComponent(filter)}` : "tasks");
 
 // JSON with colours, from the text as it came: numbers too large for a double stay as they are.
-export function highlight(text, limit = 16384) {
-  const shown = text.length > limit ? text.slice(0, limit) : text;
+export function highlight(text) {
   const parts = [];
   let last = 0;
-  for (const match of shown.matchAll(/("(?:\\.|[^"\\])*")(\s*:)?|\b(?:true|false|null)\b|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g)) {
-    parts.push(shown.slice(last, match.index));
+  for (const match of text.matchAll(/("(?:[^"\\]+|\\.)*")(\s*:)?|\b(?:true|false|null)\b|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g)) {
+    parts.push(text.slice(last, match.index));
     const kind = match[1] ? (match[2] ? "key" : "str") : "lit";
     parts.push(h("span", { class: kind }, match[1] ?? match[0]), match[1] && match[2] ? match[2] : "");
     last = match.index + match[0].length;
   }
-  parts.push(shown.slice(last));
+  parts.push(text.slice(last));
   return parts;
 }
 
 // The text of one member of a JSON object, as it came.
 export function member(text, name) {
   let depth = 0, last = "", key = null, from = 0;
-  for (const { 0: token, index } of text.matchAll(/"(?:\\.|[^"\\])*"|[{}[\],:]/g)) {
+  for (const { 0: token, index } of text.matchAll(/"(?:[^"\\]+|\\.)*"|[{}[\],:]/g)) {
     if (depth === 1 && (token === "," || token === "}")) { if (key === name) return text.slice(from, index); key = null; }
     if (depth === 1 && token === ":") { key = JSON.parse(last); from = index + 1; }
     if (token === "{" || token === "[") depth++; else if (token === "}" || token === "]") depth--;
@@ -86,16 +92,12 @@ export function member(text, name) {
 
 // Indents JSON by its tokens, without reading its values.
 export function indent(text) {
-  let depth = 0, out = "", inText = false;
-  for (let i = 0; i < text.length; i++) {
-    const c = text[i];
-    if (inText) { out += c; if (c === "\\") out += text[++i] ?? ""; else if (c === '"') inText = false; continue; }
-    if (c === '"') { inText = true; out += c; }
-    else if (c === "{" || c === "[") { const close = text.slice(i + 1).match(/^\s*[}\]]/); if (close) { out += c + close[0].trim(); i += close[0].length; } else out += c + "\n" + "  ".repeat(++depth); }
-    else if (c === "}" || c === "]") out += "\n" + "  ".repeat(Math.max(0, --depth)) + c;
-    else if (c === ",") out += ",\n" + "  ".repeat(depth);
-    else if (c === ":") out += ": ";
-    else if (!/\s/.test(c)) out += c;
-  }
-  return out;
+  let depth = 0;
+  const line = () => `\n${"  ".repeat(depth)}`;
+  return text.replace(/"(?:[^"\\]+|\\.)*"|([{[])\s*([}\]])?|[}\],:]|\s+/g, (token, open, close) => {
+    if (close) return open + close;
+    if (open) { depth++; return open + line(); }
+    if (token === "}" || token === "]") { depth--; return line() + token; }
+    return { ",": `,${line()}`, ":": ": " }[token] ?? token.trim();
+  });
 }

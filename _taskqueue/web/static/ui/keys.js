@@ -2,8 +2,9 @@
 
 import { prefs } from "./prefs.js";
 
-export const KEYS = [["g o", "Overview"], ["g f", "Failures"], ["g t", "Tasks"], ["g q", "Queues"], ["g s", "Schedules"], ["g w", "Workers"], ["g m", "Metrics"], ["g n", "Submit a task"], ["/", "Filter"], ["j k", "Next, previous row"], ["Enter", "Open beside the list"], ["o", "Open as a page"], ["x", "Tick"], ["a", "Tick all on the page"], ["r", "Retry"], ["c", "Cancel"], ["y", "Copy the id"], ["p", "Pause live updates"], ["t", "Theme"], ["d", "Density"], ["Ctrl K", "Jump to …"], ["Esc", "Close"], ["?", "This list"]];
-const PAGES = { o: "./", f: "failures", t: "tasks", q: "queues", s: "schedules", w: "workers", m: "metrics", n: "submit" };
+// The views: the key after g, the path, the name.
+export const PAGES = [["o", "", "Overview"], ["f", "failures", "Failures"], ["t", "tasks", "Tasks"], ["q", "queues", "Queues"], ["s", "schedules", "Schedules"], ["w", "workers", "Workers"], ["m", "metrics", "Metrics"], ["n", "submit", "Submit"]];
+export const KEYS = [...PAGES.map(([key, , name]) => [`g ${key}`, name]), ["/", "Filter"], ["j k", "Next, previous row"], ["Enter", "Open beside the list"], ["o", "Open as a page"], ["x", "Tick"], ["a", "Tick all on the page"], ["r", "Retry"], ["c", "Cancel"], ["y", "Copy the id"], ["p", "Pause live updates"], ["t", "Theme"], ["d", "Density"], ["Ctrl K", "Jump to …"], ["Esc", "Close"], ["?", "This list"]];
 const GLOBAL = { "?": "help", p: "live", t: "theme", d: "density" };
 
 export function keyboard(app, acts) {
@@ -14,10 +15,12 @@ export function keyboard(app, acts) {
     if (event.key === "Escape") { if (typing && !event.target.closest("dialog")) event.target.blur(); else if (app.drawer) app.closeDrawer(); return; }
     if (typing || !prefs.keys || event.ctrlKey || event.metaKey || event.altKey) return;
     const key = event.key;
-    if (before === "g" && PAGES[key]) { before = ""; event.preventDefault(); app.go(PAGES[key]); return; }
-    before = key === "g" ? "g" : "";
+    const page = before === "g" && PAGES.find(([one]) => one === key);
+    before = key;
+    if (page) { before = ""; event.preventDefault(); app.go(page[1] || "./"); return; }
     if (key === "Enter" && event.target.closest?.("a, button, summary")) return;
-    if (key === "/") { const input = document.querySelector("#main input[type=search]"); if (input) { event.preventDefault(); input.focus(); input.select(); } return; }
+    const input = key === "/" && document.querySelector("#main input[type=search]");
+    if (input) { event.preventDefault(); input.focus(); input.select(); return; }
     if (app.view?.key?.(key)) { event.preventDefault(); return; }
     if (GLOBAL[key]) acts[GLOBAL[key]](document.body, event);
   });

@@ -1,7 +1,7 @@
 // What this browser remembers; the server remembers nothing of it.
 
 const KEY = "taskqueue";
-export const prefs = { theme: "system", density: "default", times: "relative", every: 1, keys: true, dismissed: {}, ...JSON.parse(localStorage.getItem(KEY) ?? "{}") };
+export const prefs = { theme: "system", density: "default", times: "relative", keys: true, dismissed: {}, ...JSON.parse(localStorage.getItem(KEY) ?? "{}") };
 
 export function setPref(name, value) {
   prefs[name] = value;

@@ -5,6 +5,7 @@
     const { theme = "system", density = "default" } = JSON.parse(localStorage.getItem("taskqueue") ?? "{}");
     root.dataset.theme = theme === "system" ? (dark.matches ? "dark" : "light") : theme;
     root.dataset.density = density;
+    dispatchEvent(new Event("themed"));
   };
   dark.addEventListener("change", window.applyPrefs);
   window.applyPrefs();

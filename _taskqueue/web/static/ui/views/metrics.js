@@ -2,49 +2,51 @@
 
 import * as api from "../api.js";
 import { Chart, legend } from "../chart.js";
-import { button, choices, div, h, section, span, td } from "../dom.js";
+import { body, button, choices, div, panel, row, span, table, td } from "../dom.js";
 import { short } from "../format.js";
 
 const WINDOWS = [["1h", "1 h"], ["3h", "3 h"], ["24h", "24 h"], ["7d", "7 d"]];
 const CHARTS = [
-  { title: "Ended, by outcome", series: [["succeeded", "succeeded", "Succeeded"], ["dead", "dead", "Dead"], ["cancelled", "cancelled", "Cancelled"], ["expired", "retrying", "Expired"]] },
-  { title: "Submitted and claimed", stacked: false, series: [["submitted", "pending", "Submitted"], ["claimed", "running", "Claimed"]] },
-  { title: "Sent back to be tried again", series: [["retried", "retrying", "Retried"]] },
-  { title: "Taken back from lost workers", series: [["lost", "failed", "Lost"]] },
+  { label: "Ended, by outcome", series: [["succeeded", "succeeded", "Succeeded"], ["dead", "dead", "Dead"], ["cancelled", "cancelled", "Cancelled"], ["expired", "scheduled", "Expired"]] },
+  { label: "Submitted and claimed", stacked: false, series: [["submitted", "pending", "Submitted"], ["claimed", "running", "Claimed"]] },
+  { label: "Sent back to be tried again", series: [["retried", "retrying", "Retried"]] },
+  { label: "Taken back from lost workers", series: [["lost", "failed", "Lost"]] },
 ];
+const COLUMNS = ["submitted", "succeeded", "retried", "dead"];
+const HEADS = ["Queue", "#Submitted", "#Succeeded", "#Retried", "#Dead", "#Failed attempts"];
 
-export function metrics({ app }) {
-  const charts = CHARTS.map((one) => new Chart({ label: one.title, stacked: one.stacked ?? true, height: "short", format: short }));
+export function metrics({ app, query }) {
+  const charts = CHARTS.map((one) => new Chart({ ...one, height: "short", format: short }));
   const view = {
-    title: "Metrics", window: "1h", stats: null, byQueue: null, tables: false,
+    title: "Metrics", window: query.get("window") ?? "1h", tables: false,
 
     async load() {
-      [view.stats, view.byQueue] = await Promise.all([api.get(`stats?window=${view.window}`), api.get(`stats?window=${view.window}&series=submitted,succeeded,retried,dead&group=queue`)]);
+      [view.stats, view.byQueue] = await Promise.all([api.get(`stats?window=${view.window}`), api.get(`stats?window=${view.window}&series=${COLUMNS}&group=queue`)]);
       const start = Date.parse(view.stats.start), step = view.stats.step_seconds * 1000, line = (name) => view.stats.lines.find((one) => one.series === name).values;
       CHARTS.forEach((one, at) => charts[at].set(line("succeeded").map((_, index) => start + index * step), one.series.map(([key, name, label]) => ({ name, label, values: line(key) }))));
       clearTimeout(view.timer);
-      view.timer = setTimeout(() => app.view === view && view.load().then(() => app.redraw(), () => {}), 15000);
+      view.timer = setTimeout(() => app.view === view && view.load().then(app.redraw, () => {}), 15000);
     },
 
-    render() {
-      return [
-        div("row", choices("window", WINDOWS, view.window), span("grow"), button("tables", view.tables ? "Charts" : "Tables", { "aria-pressed": String(view.tables) }), span("muted", `counts per ${view.stats.step_seconds === 60 ? "minute" : "hour"}`)),
-        div("charts", CHARTS.map((one, at) => h("section", { class: "panel", "data-key": one.title }, h("header", {}, h("h2", {}, one.title), legend(one.series.map(([, name, label]) => ({ name, label })))), div("body", view.tables ? h("div", { class: "scroll", tabindex: "0" }, charts[at].table()) : charts[at].element)))),
-        perQueue(),
-      ];
-    },
+    render: () => [
+      div("row", choices("window", WINDOWS, view.window), span("grow muted", `per ${view.stats.step_seconds === 60 ? "minute" : "hour"}`), button("tables", "Tables", { "aria-pressed": String(view.tables) })),
+      div("charts", charts.map((chart) => panel(chart.label, legend(chart.series), view.tables ? chart.table() : body(chart.element)))),
+      panel("By queue, in this window", null, table(HEADS, perQueue(), true)),
+    ],
 
     acts: {
-      async window(element) { view.window = element.dataset.value; await view.load(); app.redraw(); },
-      tables() { view.tables = !view.tables; app.redraw(); },
+      async window(element) { view.window = element.dataset.value; app.go(`metrics?window=${view.window}`, true); await view.load(); },
+      tables() { view.tables = !view.tables; },
     },
   };
 
   function perQueue() {
     const sums = new Map();
-    for (const { queue, series, values } of view.byQueue.lines) { const row = sums.get(queue) ?? {}; row[series] = values.reduce((sum, one) => sum + one, 0); sums.set(queue, row); }
-    const rows = [...sums].sort((one, other) => other[1].succeeded - one[1].succeeded);
-    return section("panel", h("header", {}, h("h2", {}, "By queue, in this window")), h("div", { class: "scroll", tabindex: "0" }, h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "Queue"), ["Submitted", "Succeeded", "Retried", "Dead", "Failed attempts"].map((label) => h("th", { class: "num" }, label)))), h("tbody", {}, rows.map(([queue, row]) => { const failed = row.retried + row.dead, all = failed + row.succeeded; return h("tr", { "data-key": queue }, td("strong", queue), ["submitted", "succeeded", "retried", "dead"].map((name) => td("num", short(row[name]))), td(`num ${failed ? "bad" : "faint"}`, all ? `${((100 * failed) / all).toFixed(1)} %` : "–")); })))));
+    for (const { queue, series, values } of view.byQueue.lines) sums.set(queue, { ...sums.get(queue), [series]: values.reduce((sum, one) => sum + one, 0) });
+    return [...sums].sort((one, other) => other[1].succeeded - one[1].succeeded).map(([queue, sum]) => {
+      const failed = sum.retried + sum.dead, all = failed + sum.succeeded;
+      return row(queue, "", td("strong", queue), COLUMNS.map((name) => td("num", short(sum[name]))), td(`num ${failed ? "bad" : "faint"}`, all ? `${((100 * failed) / all).toFixed(1)} %` : "–"));
+    });
   }
 
   return view;

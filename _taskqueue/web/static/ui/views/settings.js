@@ -1,34 +1,35 @@
 // Settings: what this browser prefers, what the process is set to, who did what.
 
 import * as api from "../api.js";
-import { button, div, h, p, section, span, td } from "../dom.js";
+import { body, button, choices, div, h, p, panel, row, session, span, table, td } from "../dom.js";
 import { moment } from "../format.js";
 import { prefs, setPref } from "../prefs.js";
 
-const CHOICES = [["theme", "Theme", ["system", "light", "dark"]], ["density", "Rows", ["compact", "default", "comfortable"]], ["times", "Times", ["relative", "local", "utc"]]];
+const CHOICES = [["theme", "Theme", ["System", "Light", "Dark"]], ["density", "Rows", ["Compact", "Default", "Comfortable"]], ["times", "Times", ["Relative", "Local", "UTC"]]];
 
 export function settings({ app }) {
   const view = {
-    title: "Settings", config: null, audit: null, version: null,
+    title: "Settings",
 
     async load() {
       view.version = await api.get("version");
-      if (app.may("admin")) [view.config, view.audit] = [(await api.get("config")).items, (await api.get("audit?limit=100")).items];
+      if (session.scopes.includes("admin")) [view.config, view.audit] = await Promise.all([api.list("config"), api.list("audit?limit=100")]);
     },
 
     render() {
+      const { version, audit, config } = view;
       return [
-        section("panel", h("header", {}, h("h2", {}, "This browser")), h("div", { class: "body form" },
-          CHOICES.map(([name, label, values]) => div("field", span("", label), div("segments", values.map((value) => button("choose", value === "utc" ? "UTC" : value[0].toUpperCase() + value.slice(1), { "data-name": name, "data-value": value, "aria-pressed": String(prefs[name] === value) }))))),
+        panel("This browser", null, div("body form",
+          CHOICES.map(([name, label, values]) => div("field", span("", label), choices("choose", values.map((value) => [value.toLowerCase(), value]), prefs[name], { "data-name": name }))),
           h("label", { class: "check" }, h("input", { type: "checkbox", "data-act": "keys", "data-on": "change", checked: prefs.keys }), "Single-key shortcuts"))),
-        section("panel", h("header", {}, h("h2", {}, "You"), app.session.open ? null : button("sign-out", "Sign out")), div("body", app.session.open ? "Nobody needs a token here." : `Signed in as ${app.session.name}: ${app.session.scopes.join(", ") || "nothing allowed"}.`, view.version ? p("muted", `taskqueue ${view.version.version}, Python ${view.version.python}, ${view.version.roles.join(" + ")}`) : null)),
-        view.audit ? section("panel", h("header", {}, h("h2", {}, "Who did what")), view.audit.length ? div("scroll", h("table", { class: "stack" }, h("tbody", {}, view.audit.map((one) => h("tr", {}, td("nowrap muted", moment(one.at)), td("nowrap strong", one.caller), td("cut mono", `${one.method} ${one.path}`), td("num", one.status), td("muted nowrap", one.address)))))) : div("empty", "Nothing was changed yet.")) : null,
-        view.config ? section("panel", h("header", {}, h("h2", {}, "This process")), h("div", { class: "scroll", tabindex: "0" }, h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "Setting"), h("th", {}, "Value"), h("th", {}, "From"))), h("tbody", {}, view.config.map((one) => h("tr", { "data-key": one.name }, td("mono nowrap", `--${one.name}`), td("mono wrap", typeof one.value === "object" ? JSON.stringify(one.value) : String(one.value)), td("muted nowrap", one.source))))))) : null,
+        panel("You", !session.open && button("sign-out", "Sign out"), body(session.open ? "Nobody needs a token here." : `Signed in as ${session.name}: ${session.scopes.join(", ") || "nothing allowed"}.`, version && p("muted", `taskqueue ${version.version}, Python ${version.python}, ${version.roles.join(" + ")}`))),
+        audit && panel("Who did what", null, audit.length ? table(null, audit.map((one) => row(null, "", td("nowrap muted", moment(one.at)), td("nowrap strong", one.caller), td("cut mono", `${one.method} ${one.path}`), td("num", one.status), td("muted nowrap", one.address)))) : div("empty", "Nothing was changed yet.")),
+        config && panel("This process", null, table(["Setting", "Value", "From"], config.map((one) => row(one.name, "", td("mono nowrap", `--${one.name}`), td("mono wrap", typeof one.value === "string" ? one.value : one.value === null ? "–" : JSON.stringify(one.value)), td("muted nowrap", one.source))), true)),
       ];
     },
 
     acts: {
-      choose(element) { setPref(element.dataset.name, element.dataset.value); app.redraw(); },
+      choose({ dataset }) { setPref(dataset.name, dataset.value); },
       keys(element) { setPref("keys", element.checked); },
       async "sign-out"() { await api.remove("session"); location.reload(); },
     },
