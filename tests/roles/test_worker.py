@@ -25,6 +25,7 @@ from _taskqueue.store.answers import Sight
 from _taskqueue.store.store import Store
 from _taskqueue.tasks.context import Context, current
 from _taskqueue.tasks.spec import lifespan, middleware, on_failure, task
+from _taskqueue.work.dispatcher import DISCOVER_S
 from handlers.images import thumbnail
 from tests.conftest import submission
 from tests.roles.conftest import Working, lose, until
@@ -349,6 +350,14 @@ async def test_a_record_that_cannot_be_read_is_held_and_stops_no_other(
         sight = await bench.see(bad)
 
     assert (sight.state, sight.unroutable, sight.record) == (State.PENDING, True, UNREADABLE)
+
+
+async def test_the_first_task_of_a_new_queue_starts_at_once(working: Working) -> None:
+    async with working(upper, queues="") as bench:
+        await bench.run("upper")
+        for name in ("one", "two"):
+            with anyio.fail_after(DISCOVER_S / 2):
+                await bench.run("upper", queue=name)
 
 
 # -- on request ---------------------------------------------------------------------------------------------------------
