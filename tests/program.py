@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,20 @@ STOP_S = 40.0
 
 
 class Program:
-    """One process of ``taskqueue.py``, on free ports unless told otherwise."""
+    """One process of ``taskqueue.py``, on free ports unless told otherwise.
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    Args:
+        environ: variables beside PATH and HOME.
+    """
+
+    def __init__(self, folder: Path, *arguments: str, environ: Mapping[str, str] | None = None) -> None:
         self._log = folder / f"log-{time.monotonic_ns()}.txt"
         ports = [] if "--port" in arguments else ["--port", "0", "--metrics-port", "0"]
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, str(ROOT / "taskqueue.py"), *ports, "--log-format", "json", *arguments],
                 cwd=folder,
-                env={"PATH": os.environ["PATH"], "HOME": str(folder)},
+                env={"PATH": os.environ["PATH"], "HOME": str(folder), **(environ or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
