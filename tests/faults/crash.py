@@ -204,7 +204,9 @@ def poison(trial: Trial) -> None:
     trial.faults = f"{len(bad)} poison tasks"
     trial.duplicates_max = None
     trial.expect(f"good tasks that did not succeed {len(dead)} = 0", not dead)
-    trial.expect(f"poison tasks that are dead as poison {poisoned.count(('dead', 'poison'))} = {len(bad)}", set(poisoned) == {("dead", "poison")})
+    trial.expect(
+        f"poison tasks that are dead as poison {poisoned.count(('dead', 'poison'))} = {len(bad)}", set(poisoned) == {("dead", "poison")}
+    )
     trial.expect(f"process deaths {deaths} ≤ {3 * len(bad)}", deaths <= 3 * len(bad))
 
 
@@ -217,7 +219,9 @@ def _supervise(trial: Trial, good: set[int], api: Program, bad: list[int]) -> in
             trial.ended.append(worker)
             worker = trial.program("worker", wait=False)
         states = {one["state"] for one in trial.states(api, bad)}
-        if states == {"dead"} and all(one["state"] in ("succeeded", "dead") for one in trial.states(api, sorted(good - trial.ledger.finished()))):
+        if states == {"dead"} and all(
+            one["state"] in ("succeeded", "dead") for one in trial.states(api, sorted(good - trial.ledger.finished()))
+        ):
             break
         time.sleep(0.5)
     return deaths

@@ -98,20 +98,21 @@ class Ledger:
 
     def until_finished(self, numbers: set[int], limit_s: float) -> bool:
         """Wait until all of these have ended; False when the time is up."""
-        return self._until(lambda: numbers <= self.finished(), limit_s)
+        return until_true(lambda: numbers <= self.finished(), limit_s)
 
     def until_started(self, count: int, limit_s: float) -> bool:
         """Wait for so many submissions to have been started."""
-        return self._until(lambda: len(self.runs()) >= count, limit_s)
+        return until_true(lambda: len(self.runs()) >= count, limit_s)
 
-    @staticmethod
-    def _until(true: Callable[[], bool], limit_s: float) -> bool:
-        give_up = time.monotonic() + limit_s
-        while not true():
-            if time.monotonic() > give_up:
-                return False
-            time.sleep(0.05)
-        return True
+
+def until_true(true: Callable[[], bool], limit_s: float) -> bool:
+    """Wait for something to come true; False when the time is up."""
+    give_up = time.monotonic() + limit_s
+    while not true():
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def _read(line: bytes) -> Entry:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import itertools
 import json
+import math
 import random
 import threading
 import time
@@ -32,13 +33,15 @@ class Caller:
         """status, or what went wrong with the connection → how often"""
         self.seconds: list[float] = []
         """how long each answer with a status took"""
+        self.give_up = math.inf
+        """when to try no more, whatever the patience"""
         self._urls, self._at = urls, 0
         self._connection: http.client.HTTPConnection | None = None
 
     def submit(self, path: str, body: object, key: str) -> Any:
         """The answer once it is a 2xx; None when the patience ended before. Raises RuntimeError for a refusal that is final."""
         data, pause_s, give_up = json.dumps(body).encode(), PAUSE_FIRST_S, time.monotonic() + PATIENCE_S
-        while time.monotonic() < give_up:
+        while time.monotonic() < min(give_up, self.give_up):
             status, answer = self._once(path, data, key)
             if 200 <= status < 300:
                 return json.loads(answer)
@@ -114,9 +117,11 @@ class Load:
             thread.start()
         return self
 
-    def stop(self) -> None:
-        """Begin no more submissions; what is under way is answered or given up first."""
+    def stop(self, patience_s: float = PATIENCE_S) -> None:
+        """Begin no more submissions; what is under way is answered or, after so long, given up first."""
         self._stop.set()
+        for caller in self._callers:
+            caller.give_up = time.monotonic() + patience_s
         for thread in self._threads:
             thread.join(PATIENCE_S + ANSWER_S)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import time
 import traceback
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import redis
 
 from _taskqueue.metrics import Metrics
 from _taskqueue.store.connect import Connector
@@ -90,10 +90,12 @@ class Trial:
     store_url: str = ""
     keyspace: bool = True
     """whether the store is looked over at the end"""
+    data: Path | None = None
+    """of an embedded store, which ends with its process and is opened again to be looked over"""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.random = random.Random(self.seed)
+        self.random = random.Random(self.seed)  # noqa: S311 - to be the same again
         self.ledger = Ledger(self.folder / "ledger.txt")
         self.numbers = itertools.count(1)
         self.programs: list[Program] = []
@@ -212,9 +214,13 @@ class Trial:
 
     def _look_over(self) -> str:
         """What is wrong with the keyspace; empty when nothing is."""
+        if self.data is not None:
+            server = Server(self.data, kind="valkey").start()
+            self.stack.callback(server.kill)
+            self.store_url = server.url
         try:
             anyio.run(_check, self.store_url)
-        except AssertionError as error:
+        except (AssertionError, redis.RedisError) as error:
             return f"broken: {str(error)[:200]}"
         return ""
 
@@ -260,12 +266,3 @@ def try_out(one: Scenario, folder: Path, seed: int, scale: float = 1.0, slack: f
             (folder / "error.txt").write_text(traceback.format_exc())
             trial.expect(f"{type(error).__name__}: {str(error)[:300]} (see {folder.name}/error.txt)", False)
         return trial.finish(one.name, one.promise, time.monotonic() - began)
-
-
-def alive(pid: int) -> bool:
-    """The process exists."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

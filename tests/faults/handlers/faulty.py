@@ -34,7 +34,7 @@ async def work(ctx: Context, number: int, seconds: float = 0.02, filler: str = "
 async def block(ctx: Context, number: int, seconds: float) -> None:
     """Blocks the event loop."""
     note("S", number, ctx.attempt)
-    time.sleep(seconds)  # noqa: ASYNC251 - the fault
+    time.sleep(seconds)
     note("E", number, ctx.attempt)
 
 

@@ -1,0 +1,212 @@
+"""The store goes away and comes back: killed, restarted in order, slow to load, with a full disk."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import redis
+
+from tests.faults.ledger import until_true
+from tests.faults.load import Load
+from tests.faults.servers import Server, until
+from tests.faults.trial import BACK_S, LEASE_S, Trial, scenario
+from tests.program import Program
+
+REFUSED_S = 2.0
+"""How soon a submission is answered 503 when the store is away."""
+
+
+def whole(trial: Trial, *flags: str) -> tuple[Server, Program, Program]:
+    """A server, an API and a worker, which must all outlive what comes."""
+    server = trial.server(*flags)
+    return server, trial.program("api"), trial.program("worker")
+
+
+def judge_answers(trial: Trial, load: Load) -> None:
+    """Every submission was answered, by 202 or an honest 503, and in time."""
+    odd = {name: n for name, n in load.answers.items() if name not in ("202", "503")}
+    trial.expect(f"answers but 202 and 503: {odd or 'none'}", not odd and not load.errors)
+    trial.within("slowest answer", load.seconds[-1] if load.seconds else None, REFUSED_S)
+
+
+def out_for(trial: Trial, server: Server, seconds: float, *flags: str) -> float:
+    """kill -9, a pause, and a start on the same data; gives when the server answered again."""
+    server.kill()
+    time.sleep(seconds)
+    server.start(*flags)
+    return time.time()
+
+
+def resumed(trial: Trial, back: float) -> float | None:
+    """Seconds from the server's answer to the next end of a task."""
+    until_true(lambda: trial.ledger.first_end_after(back) is not None, 30)
+    return trial.ledger.first_end_after(back)
+
+
+@scenario("store-killed-1s", "The store is killed and away for a second: nothing is lost, nothing runs twice, work goes on by itself.")
+def killed_1s(trial: Trial) -> None:
+    """R10 in the small: kill -9 of Redis under load, back after 1 s."""
+    server, api, _ = whole(trial)
+    load = trial.load(api, rate=300)
+    time.sleep(3)
+    back = out_for(trial, server, 1.0)
+    trial.recovered(resumed(trial, back), BACK_S)
+    time.sleep(2)
+    load.stop()
+    trial.drained()
+    trial.faults = "1 × kill -9, 1 s"
+    judge_answers(trial, load)
+
+
+@scenario("store-killed-30s-loading", "The store is away for six leases and then loads its data for long: no mass of second runs.")
+def killed_30s(trial: Trial) -> None:
+    """R13 and row 7: Redis killed for 30 s, then LOADING; readiness goes red and green again."""
+    server, api, _ = whole(trial)
+    load = trial.load(api, rate=300, seconds=0.2)
+    time.sleep(4)
+    server.kill()
+    red = seconds_until(lambda: ready(api) != 200)
+    time.sleep(max(2 * LEASE_S, 30 * trial.scale))
+    loading_s = max(3.0, 10 * trial.scale)
+    delay_us = int(loading_s * 10**6 / max(server.log_commands(), 1))
+    began = time.time()
+    server.start("--key-load-delay", str(delay_us), wait=False)
+    until(server.answers, 120, "the end of loading")
+    back = time.time()
+    green = seconds_until(lambda: ready(api) == 200)
+    trial.recovered(resumed(trial, back), BACK_S)
+    time.sleep(2)
+    load.stop()
+    trial.drained()
+    trial.faults = f"1 × kill -9, {back - began:.0f} s of LOADING"
+    trial.expect(f"loading took {back - began:.1f} s ≥ {loading_s / 3:.1f} s", back - began >= loading_s / 3)
+    trial.within("unready after", red, 2.5)
+    trial.within("ready after", green, 2.5)
+    judge_answers(trial, load)
+
+
+def ready(program: Program) -> int:
+    """The status of /readyz."""
+    try:
+        with urllib.request.urlopen(program.metrics + "/readyz", timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def seconds_until(true: Callable[[], object], limit_s: float = 20.0) -> float | None:
+    """How long it takes for something to come true; None when it does not."""
+    began = time.monotonic()
+    try:
+        until(true, limit_s, "")
+    except RuntimeError:
+        return None
+    return time.monotonic() - began
+
+
+@scenario("orderly-restarts", "The store is restarted in order again and again at 500 submissions a second: every refusal is a quick 503.")
+def orderly(trial: Trial) -> None:
+    """R09: SIGTERM and start, ten times."""
+    server, api, worker = whole(trial)
+    trial.program("worker", "--concurrency", "50")
+    load = trial.load(api, rate=500, threads=16)
+    restarts, slowest = trial.count(10, 2), 0.0
+    for _ in range(restarts):
+        time.sleep(trial.random.uniform(1, 4))
+        server.stop()
+        time.sleep(trial.random.uniform(0.2, 1.5))
+        server.start()
+        slowest = max(slowest, resumed(trial, time.time()) or 99.0)
+    time.sleep(1)
+    load.stop()
+    trial.drained()
+    trial.faults = f"{restarts} × restart"
+    trial.recovered(slowest, BACK_S)
+    judge_answers(trial, load)
+
+
+@scenario("store-killed-aof-always", "With every write on disk before its answer, ten kills of the store lose nothing.")
+def killed_always(trial: Trial) -> None:
+    """R10 with appendfsync always."""
+    _kill_often(trial, "--appendfsync", "always")
+
+
+@scenario("store-killed-aof-everysec", "With a disk write each second, ten kills of the store's process lose nothing either.")
+def killed_everysec(trial: Trial) -> None:
+    """R10 with appendfsync everysec: what the process wrote is the kernel's, whatever becomes of the process."""
+    _kill_often(trial, "--appendfsync", "everysec")
+
+
+def _kill_often(trial: Trial, *flags: str) -> None:
+    server, api, _ = whole(trial, *flags)
+    load = trial.load(api, rate=300)
+    kills, slowest = trial.count(10, 2), 0.0
+    for _ in range(kills):
+        time.sleep(trial.random.uniform(0.5, 2.5))
+        slowest = max(slowest, resumed(trial, out_for(trial, server, trial.random.uniform(0.05, 0.5))) or 99.0)
+    time.sleep(1)
+    load.stop()
+    trial.drained()
+    trial.faults = f"{kills} × kill -9"
+    trial.recovered(slowest, BACK_S)
+    judge_answers(trial, load)
+
+
+@scenario("store-frozen", "A store that stands still and thaws has done what was given up as lost: nothing is done twice for it.")
+def frozen(trial: Trial) -> None:
+    """Row 14: commands that timed out run later; claims for nobody are handed back, submissions stay single."""
+    server, api, _ = whole(trial)
+    load = trial.load(api, rate=200)
+    rounds = trial.count(5, 1)
+    for _ in range(rounds):
+        time.sleep(trial.random.uniform(1, 3))
+        server.freeze()
+        time.sleep(7)
+        server.thaw()
+    thawed = time.time()
+    trial.recovered(resumed(trial, thawed), 2 * LEASE_S)
+    time.sleep(2)
+    load.stop()
+    trial.drained()
+    trial.faults = f"{rounds} × SIGSTOP 7 s"
+    judge_answers(trial, load)
+
+
+@scenario(
+    "disk-full", "The embedded store cannot write any more: submissions are refused, what was accepted is kept and done after the cure."
+)
+def disk_full(trial: Trial) -> None:
+    """A limit on the size of its files stands in for a full disk (it fails with EFBIG instead of ENOSPC, by the same path)."""
+    data = trial.folder / "data"
+    program = trial.program("embedded", "--data-dir", str(data), "--fsync", "always")
+    load = trial.load(program, rate=200, filler="x" * 1000)
+    time.sleep(2)
+    pid = _server_pid(data)
+    full = max((path.stat().st_size for path in data.glob("appendonlydir/*.incr.aof")), default=0) + 200_000
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (full, resource.RLIM_INFINITY))
+    until_true(lambda: load.answers["503"] > 0, 20)
+    time.sleep(max(3.0, 10 * trial.scale))
+    if _server_pid(data) == pid:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    cured = time.time()
+    trial.recovered(resumed(trial, cured), 2 * LEASE_S)
+    load.stop()
+    trial.drained()
+    trial.faults = "disk full"
+    trial.data = data
+    trial.expect(f"refused with 503: {load.answers['503']} > 0", load.answers["503"] > 0)
+    odd = {name: n for name, n in load.answers.items() if name not in ("202", "503")}
+    trial.expect(f"answers but 202 and 503: {odd or 'none'}", not odd and not load.errors)
+
+
+def _server_pid(data: Path) -> int:
+    """The embedded store's process; 0 when it does not answer."""
+    with contextlib.suppress(redis.RedisError), redis.Redis(unix_socket_path=str(data / "valkey.sock")) as client:
+        return int(client.info("server")["process_id"])
+    return 0
