@@ -12,6 +12,8 @@ from _taskqueue.domain.errors import StoreError, StoreFull
 from _taskqueue.store.store import Store
 
 LOOK_S = 5.0
+LOOK_FULL_S = 0.5
+"""While the store is full: submissions are refused on this word, so it must not be old."""
 FULL_SHARE = 0.95
 """Submissions are refused while the store uses more of its memory limit than this."""
 RETRY_MIN_S, RETRY_MAX_S = 1, 300
@@ -32,7 +34,7 @@ class Pressure:
         while not self._stopping.is_set():
             with suppress(StoreError):  # calls will say so themselves
                 self.used_share = await self._store.memory_share()
-            with anyio.move_on_after(LOOK_S):
+            with anyio.move_on_after(LOOK_FULL_S if self.used_share > FULL_SHARE else LOOK_S):
                 await self._stopping.wait()
 
     def check(self) -> None:

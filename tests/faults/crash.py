@@ -57,7 +57,7 @@ def freeze_below(trial: Trial) -> None:
     """R04: SIGSTOP for 0.7 leases, while another worker stands by."""
     trial.server()
     api, victim, other = trial.program("api"), trial.program("worker"), trial.program("worker")
-    load = trial.load(api, rate=50, seconds=1.0)
+    load = trial.load(api, rate=30, seconds=1.0)
     rounds = trial.count(20, 1)
     for _ in range(rounds):
         time.sleep(trial.random.uniform(0.5, 1.5))

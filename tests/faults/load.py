@@ -39,8 +39,12 @@ class Caller:
         self._connection: http.client.HTTPConnection | None = None
 
     def submit(self, path: str, body: object, key: str) -> Any:
+        """Send a JSON value until it is answered."""
+        return self.send(path, json.dumps(body).encode(), key)
+
+    def send(self, path: str, data: bytes, key: str) -> Any:
         """The answer once it is a 2xx; None when the patience ended before. Raises RuntimeError for a refusal that is final."""
-        data, pause_s, give_up = json.dumps(body).encode(), PAUSE_FIRST_S, time.monotonic() + PATIENCE_S
+        pause_s, give_up = PAUSE_FIRST_S, time.monotonic() + PATIENCE_S
         while time.monotonic() < min(give_up, self.give_up):
             status, answer = self._once(path, data, key)
             if 200 <= status < 300:

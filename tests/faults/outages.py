@@ -68,7 +68,7 @@ def killed_1s(trial: Trial) -> None:
 def killed_30s(trial: Trial) -> None:
     """R13 and row 7: Redis killed for 30 s, then LOADING; readiness goes red and green again."""
     server, api, _ = whole(trial)
-    load = trial.load(api, rate=300, seconds=0.2)
+    load = trial.load(api, rate=80, seconds=0.2)
     time.sleep(4)
     server.kill()
     red = seconds_until(lambda: ready(api) != 200)

@@ -63,7 +63,7 @@ def store_full(trial: Trial) -> None:
 def read_only(trial: Trial) -> None:
     """R16: REPLICAOF on the live master."""
     server, api, _ = whole(trial)
-    load = trial.load(api, rate=200, seconds=0.5)
+    load = trial.load(api, rate=30, seconds=0.5)
     time.sleep(3)
     server.call("REPLICAOF", "127.0.0.1", "1")
     away_s = max(2 * LEASE_S, 20 * trial.scale)

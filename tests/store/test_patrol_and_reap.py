@@ -118,6 +118,16 @@ async def test_after_a_pause_of_everybody_nobody_is_called_lost(desk: Desk) -> N
     assert await desk.store.patrol(QUEUE, 1_000) == []
 
 
+async def test_the_first_look_of_all_calls_nobody_lost(desk: Desk) -> None:
+    """A queue may be younger than an outage, which is then not to be seen from the time of the last look."""
+    await desk.submit()
+    await lose(desk)
+    await desk.store.command("test", "DEL", desk.store.key("patrols", QUEUE))
+
+    assert await desk.store.patrol(QUEUE, LONG_MS) == []
+    assert await desk.store.patrol(QUEUE, LONG_MS) == []
+
+
 async def test_a_lease_from_a_future_that_never_came_is_cut(desk: Desk) -> None:
     key = desk.store.key("leases", QUEUE)
     await desk.store.command("test", "ZADD", key, 10**15, LEASE)

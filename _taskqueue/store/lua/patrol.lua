@@ -1,11 +1,11 @@
 -- Name the leases that have run out.
--- After a pause of everybody (the store was away, its clock jumped) nobody is called lost for one lease, so that living
--- workers can renew first; a lease further ahead than two lengths, left by a clock that stepped back, is cut to one.
+-- After a pause of everybody (the store was away, its clock jumped) and at the first look of all nobody is called lost for
+-- one lease, so that living workers can renew first; a lease further ahead than two lengths, left by a clock that stepped back, is cut to one.
 -- keys:  leases, patrols
 -- args:  lease_ms:number, pause_ms:number, limit:number
 -- uses:  drain, now
 -- gives: ids of expired leases
-local last = tonumber(redis.call('HGET', patrols, 'last_ms') or now)
+local last = tonumber(redis.call('HGET', patrols, 'last_ms') or 0)
 if now - last > pause_ms or now < last then
   redis.call('HSET', patrols, 'hold_until_ms', now + lease_ms)
 end

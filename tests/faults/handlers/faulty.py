@@ -12,6 +12,8 @@ import anyio
 from taskqueue import Context, task
 
 LEDGER = os.open(os.environ["LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+LINGER_S = float(os.environ.get("LINGER", "0"))
+"""Makes every task of this process take so long."""
 HARD_FOR_RE = "a" * 23
 """The pattern below tries 2^23 ways on this before it gives up, in C that holds the GIL: about half a second."""
 
@@ -25,7 +27,7 @@ def note(what: str, number: int, attempt: int) -> None:
 async def work(ctx: Context, number: int, seconds: float = 0.02, filler: str = "") -> int:
     """What all good tasks are: a little waiting."""
     note("S", number, ctx.attempt)
-    await anyio.sleep(seconds)
+    await anyio.sleep(LINGER_S or seconds)
     note("E", number, ctx.attempt)
     return number
 
