@@ -6,7 +6,7 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-api run-worker build-api build-worker build-all test bench clean fmt lint audit
+.PHONY: help run run-api run-worker build-api build-worker build-all test faults soak bench clean fmt lint audit
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -22,6 +22,13 @@ run-worker: $(VENV)/.runtime ## only a worker, on the same Redis; METRICS on :21
 
 test: $(VENV)/.dev ## all tests
 	$(BIN)/python -m pytest $(ARGS)
+
+faults: $(VENV)/.dev ## break everything that can break, count what is lost; ONLY=poison,store-full SCALE=0.1 SEED=7 narrow it
+	@$(BIN)/python -m tests.faults $(if $(ONLY),--only $(ONLY)) $(if $(SCALE),--scale $(SCALE)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+MINUTES ?= 30
+soak: $(VENV)/.dev ## mixed load for MINUTES=30, watching memory, files, threads, connections and keys
+	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(ARGS)
 
 bench: $(VENV)/.runtime ## ours and its peers side by side; PEERS=arq,saq CASES=drain,latency ROUNDS=3 narrow it
 	@$(BIN)/python -m benchmarks $(if $(PEERS),--peers $(PEERS)) $(if $(CASES),--cases $(CASES)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(ARGS)

@@ -9,12 +9,10 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.progress import Progress
-from tests.faults import crash, loop, network, outages, refusals, shutdown, topology, volume
+from tests.faults.catalog import SCENARIOS
 from tests.faults.report import write_report
-from tests.faults.trial import SCENARIOS, Row, Scenario, try_out
+from tests.faults.trial import Row, Scenario, try_out
 
-THEMES = (crash, outages, refusals, network, loop, shutdown, topology, volume)
-"""Importing them enters their scenarios."""
 REPORT = Path(__file__).parent / "REPORT.md"
 
 

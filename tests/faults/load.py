@@ -22,7 +22,7 @@ PASSING = (429, 502, 503, 504)
 
 
 class Caller:
-    """One client: one connection at a time, and retries under one key.
+    """One client: one connection at a time, and retries under one key (none when it is empty).
 
     Args:
         urls: gives the servers there are now; each new connection goes to another one.
@@ -56,7 +56,7 @@ class Caller:
         return None
 
     def _once(self, path: str, data: bytes, key: str) -> tuple[int, bytes]:
-        headers = {"Idempotency-Key": key, "Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", **({"Idempotency-Key": key} if key else {})}
         began = time.monotonic()
         try:
             connection = self._connect()
@@ -94,6 +94,7 @@ class Load:
         acknowledged: gets the number once a 2xx has come.
         urls: gives the servers there are now.
         item: the task of a number.
+        keyed: whether each goes under an Idempotency-Key, whose answer the store keeps for a day.
     """
 
     def __init__(
@@ -104,11 +105,13 @@ class Load:
         rate: float,
         item: Callable[[int], dict[str, Any]],
         threads: int = 8,
+        keyed: bool = True,
     ) -> None:
         self.errors: list[str] = []
         self._numbers, self._acknowledged, self._urls, self._rate, self._item = numbers, acknowledged, urls, rate, item
         self._callers = [Caller(urls) for _ in range(threads)]
         self._threads = [threading.Thread(target=self._run, args=(caller,), daemon=True) for caller in self._callers]
+        self._keyed = keyed
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._began = time.monotonic()
@@ -145,7 +148,7 @@ class Load:
                 number, step = next(self._numbers), next(self._steps)
             time.sleep(max(0.0, self._began + step / self._rate - time.monotonic()))
             try:
-                if caller.submit("/tasks", self._item(number), f"submission-{number}"):
+                if caller.submit("/tasks", self._item(number), f"submission-{number}" if self._keyed else ""):
                     self._acknowledged.add(number)
             except RuntimeError as error:
                 self.errors.append(str(error))

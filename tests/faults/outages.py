@@ -113,7 +113,7 @@ def seconds_until(true: Callable[[], object], limit_s: float = 20.0) -> float | 
 @scenario("orderly-restarts", "The store is restarted in order again and again at 500 submissions a second: every refusal is a quick 503.")
 def orderly(trial: Trial) -> None:
     """R09: SIGTERM and start, ten times."""
-    server, api, worker = whole(trial)
+    server, api, _ = whole(trial)
     trial.program("worker", "--concurrency", "50")
     load = trial.load(api, rate=500, threads=16)
     restarts, slowest = trial.count(10, 2), 0.0

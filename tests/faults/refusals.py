@@ -192,7 +192,7 @@ def no_clients(trial: Trial) -> None:
     time.sleep(2)
     ours = server.client()
     ours.config_set("maxclients", 1)
-    ours.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    ours.client_kill_filter(_type="normal", skipme=True)
     away_s = max(2 * LEASE_S, 20 * trial.scale)
     time.sleep(away_s)
     ours.config_set("maxclients", 10_000)

@@ -141,9 +141,11 @@ class Trial:
 
     def load(self, *programs: Program, rate: float, threads: int = 8, **payload: Any) -> Load:
         """Submitters at these processes, begun."""
-        return Load(
-            self.numbers, self.acknowledged, lambda: [one.api for one in programs], rate, lambda number: self.item(number, **payload), threads
-        ).start()  # fmt: skip
+
+        def item(number: int) -> dict[str, Any]:
+            return self.item(number, **payload)
+
+        return Load(self.numbers, self.acknowledged, lambda: [one.api for one in programs], rate, item, threads).start()
 
     @staticmethod
     def item(number: int, task: str = "work", **payload: Any) -> dict[str, Any]:

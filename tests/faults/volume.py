@@ -89,7 +89,7 @@ def _claim_p99_ms(trial: Trial, server: Server, api: Program, count: int) -> flo
     took = [entry["duration"] / 1000 for entry in server.client().slowlog_get(20_000) if sha in entry["command"][:100]]
     server.call("CONFIG", "SET", "slowlog-log-slower-than", "10000")
     server.call("SLOWLOG", "RESET")
-    return sorted(took)[int(len(took) * 0.99)]
+    return float(sorted(took)[int(len(took) * 0.99)])
 
 
 def _seconds(program: Program, path: str) -> float:
