@@ -111,6 +111,7 @@ async def serve(loaded: Loaded, modules: Sequence[str]) -> int:
                 await parts.start(Scheduler(store, metrics, settings, life.stopping).run)
                 await parts.start(Operator(store, life.stopping).run)
             if "worker" in roles:
+                life.drain_s = settings.drain_timeout_s
                 worker = Worker(store, producer, registry, settings, metrics, life)
                 await parts.start(worker.run)
             if api_socket is not None:

@@ -16,6 +16,10 @@ from anyio.abc import TaskStatus
 HURRY_S = 2.0
 """After the second signal the process is gone within this time, whatever happens."""
 EXIT_HURRIED = 130
+LAST_WORDS_S = 3.0
+"""After the drain the process is gone within this time, whatever does not stop."""
+EXIT_LEFT_BEHIND = 75
+"""EX_TEMPFAIL: not all ended in order; leases do the rest."""
 
 log = logging.getLogger("taskqueue")
 
@@ -32,6 +36,8 @@ class Life:
         """give back what runs and leave"""
         self.stalled: Callable[[], bool] = lambda: False
         """says whether the event loop was blocked for too long"""
+        self.drain_s: float | None = None
+        """how long running tasks may finish; None: there are none, and so no limit on the end"""
 
     def start(self) -> None:
         """Every role runs now."""
@@ -40,13 +46,20 @@ class Life:
     def stop(self) -> None:
         """Begin to stop; harmless when it has begun."""
         self.ready = False
+        if self.drain_s is not None and not self.stopping.is_set():
+            self._leave_in(self.drain_s + LAST_WORDS_S, EXIT_LEFT_BEHIND)
         self.stopping.set()
 
     def hurry(self) -> None:
         """Stop waiting for running tasks, and make sure to be gone soon."""
         self.stop()
         self.hurrying.set()
-        last_resort = threading.Timer(HURRY_S, os._exit, (EXIT_HURRIED,))
+        self._leave_in(HURRY_S, EXIT_HURRIED)
+
+    @staticmethod
+    def _leave_in(seconds: float, status: int) -> None:
+        """Be gone by then: a handler may swallow its cancellation, or the store not answer. An orderly end comes first."""
+        last_resort = threading.Timer(seconds, os._exit, (status,))
         last_resort.daemon = True
         last_resort.start()
 

@@ -33,7 +33,7 @@ def loop_blocked(trial: Trial) -> None:
     "loop-blocked-for-good", "A loop that is blocked beyond the stall limit is given up: its neighbours run elsewhere, liveness says so."
 )
 def blocked_for_good(trial: Trial) -> None:
-    """R31 with a stall limit of 4 s."""
+    """R31 with a stall limit of 4 s; in the other process the blocking task, which comes too, does not block."""
     trial.server()
     api, victim = trial.program("api"), trial.program("worker", "--stall-limit", "4s")
     neighbours = trial.bulk(api, 10, seconds=3.0)
@@ -41,7 +41,7 @@ def blocked_for_good(trial: Trial) -> None:
     trial.bulk(api, 1, "block", counted=False, seconds=120.0)
     trial.ledger.until_started(11, 10)
     began = time.time()
-    trial.program("worker", "--concurrency", "30")
+    trial.program("worker", "--concurrency", "30", environ={"SPARED": "1"})
     time.sleep(5.5)
     status = _live(victim)
     trial.drained(30)

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +53,13 @@ class Server:
 
     Args:
         flags: of the server's command line, after ours.
+        environ: variables beside those of this process.
     """
 
-    def __init__(self, folder: Path, *flags: str, kind: str = "redis", port: int = 0) -> None:
+    def __init__(self, folder: Path, *flags: str, kind: str = "redis", environ: Mapping[str, str] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.port, self.binary = folder, port or free_port(), binary_of(kind)
-        self._flags = list(flags)
+        self.folder, self.port, self.binary = folder, free_port(), binary_of(kind)
+        self._flags, self._environ = list(flags), {**os.environ, **(environ or {})}
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -68,7 +69,8 @@ class Server:
     def start(self, *more: str, wait: bool = True) -> Server:
         """Start, or start again on the same data."""
         with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen([self.binary, *self._command(), *more], stdout=log, stderr=log, cwd=self.folder)
+            command = [self.binary, *self._command(), *more]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, env=self._environ)
         if wait:
             until(self.answers, START_S, f"the server on port {self.port}")
         return self
@@ -246,7 +248,7 @@ class Cluster:
     def _info(server: Server) -> dict[str, str]:
         said = server.call("CLUSTER", "INFO")
         if isinstance(said, dict):
-            return {str(name): str(value) for name, value in said.items()}
+            return {_text(name): _text(value) for name, value in said.items()}
         return dict(line.split(":", 1) for line in said.decode().split())
 
     def _nodes_known(self, server: Server) -> int:
@@ -270,8 +272,12 @@ class Cluster:
             one.kill()
 
 
+def _text(word: object) -> str:
+    return word.decode() if isinstance(word, bytes) else str(word)
+
+
 def _as_dict(said: Any) -> dict[str, str]:
     if isinstance(said, dict):
-        return {str(name): str(value) for name, value in said.items()}
-    words = [word.decode() if isinstance(word, bytes) else str(word) for word in said]
+        return {_text(name): _text(value) for name, value in said.items()}
+    words = list(map(_text, said))
     return dict(zip(words[::2], words[1::2], strict=True))

@@ -67,7 +67,7 @@ def mixed(numbers: random.Random, number: int) -> dict[str, Any]:
         (0.64, {"task": "discarded", "payload": payload}),
         (0.70, {"task": "work", "payload": payload, "delay": "2s"}),
         (0.73, {"task": "work", "payload": payload, "delay": "5s", "expires_in": "1s"}),
-        (0.78, {"task": "work", "payload": payload, "unique": f"key-{number % 50}"}),
+        (0.78, {"task": "work", "payload": payload, "unique": {"key": f"key-{number % 50}"}}),
         (0.84, {"task": "work", "payload": payload, "batch_id": f"batch-{number // 500}", "tags": [f"tag-{number % 7}"]}),
         (0.92, {"task": "talkative", "payload": payload, "meta": {"customer": str(number % 30)}}),
         (0.93, {"task": "threaded", "payload": {**payload, "filler": "x" * 100_000}}),

@@ -15,6 +15,7 @@ from typing import Any
 import anyio
 import redis
 
+from _taskqueue.domain.errors import UsageError
 from _taskqueue.metrics import Metrics
 from _taskqueue.store.connect import Connector
 from _taskqueue.store.store import Store
@@ -109,9 +110,9 @@ class Trial:
         """So many at this scale."""
         return max(least, round(whole * self.scale))
 
-    def server(self, *flags: str, kind: str = "redis", name: str = "server") -> Server:
+    def server(self, *flags: str, kind: str = "redis", environ: dict[str, str] | None = None) -> Server:
         """A server that runs to the end of the trial; its store is the one that counts."""
-        server = Server(self.folder / name, *flags, kind=kind).start()
+        server = Server(self.folder / "server", *flags, kind=kind, environ=environ).start()
         self.stack.callback(server.kill)
         self.store_url = server.url
         return server
@@ -222,7 +223,7 @@ class Trial:
             self.store_url = server.url
         try:
             anyio.run(_check, self.store_url)
-        except (AssertionError, redis.RedisError) as error:
+        except (AssertionError, redis.RedisError, UsageError) as error:
             return f"broken: {str(error)[:200]}"
         return ""
 
