@@ -16,7 +16,7 @@ from anyio.abc import TaskStatus
 HURRY_S = 2.0
 """After the second signal the process is gone within this time, whatever happens."""
 EXIT_HURRIED = 130
-LAST_WORDS_S = 3.0
+LAST_WORDS_S = 2.5
 """After the drain the process is gone within this time, whatever does not stop."""
 EXIT_LEFT_BEHIND = 75
 """EX_TEMPFAIL: not all ended in order; leases do the rest."""

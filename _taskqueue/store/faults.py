@@ -10,7 +10,8 @@ PASSING_FAULTS = (
     rx.ConnectionError,  # refused, reset, LOADING, wrong password, too many clients
     rx.TimeoutError,
     rx.ReadOnlyError,  # talking to a replica after a failover
-    rx.ClusterDownError,
+    rx.ClusterError,  # down, or "TTL exhausted": a slot that is being moved answers TRYAGAIN for longer than redis-py asks
+    rx.InvalidResponse,  # what came is no answer: the connection is useless, not the store
     rx.TryAgainError,
     rx.MasterDownError,
     rx.MovedError,

@@ -21,6 +21,8 @@ from _taskqueue.store.faults import kind_of, translate
         (rx.ResponseError("NOREPLICAS not enough"), "reply"),
         (rx.ResponseError("BUSY a script runs"), "reply"),
         (rx.ClusterDownError("CLUSTERDOWN"), "reply"),
+        (rx.ClusterError("TTL exhausted."), "reply"),
+        (rx.InvalidResponse("no RESP"), "reply"),
         (OSError("broken pipe"), "connection"),
     ],
 )
