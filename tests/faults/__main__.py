@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -54,6 +55,7 @@ def run_all(scenarios: list[Scenario], folder: Path, options: argparse.Namespace
 def main() -> int:
     """Run what was asked for; 1 when a bound did not hold."""
     options = read_options()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started is ended
     scenarios = chosen(options.only)
     folder = options.folder or Path(tempfile.mkdtemp(prefix="faults-"))
     rows = run_all(scenarios, folder, options)

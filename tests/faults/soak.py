@@ -10,6 +10,7 @@ import argparse
 import http.client
 import itertools
 import random
+import signal
 import statistics
 import sys
 import tempfile
@@ -208,6 +209,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=None, help="where it keeps its files; they stay there")
     parser.add_argument("--no-report", action="store_true", help="leave the report as it is")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started is ended
     trial = Trial(options.folder or Path(tempfile.mkdtemp(prefix="soak-")), options.seed, duplicates_max=None)
     progress = Progress(int(options.minutes * 60 / EVERY_S))
     with trial.stack:
