@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.progress import Progress
 from tests.faults.catalog import SCENARIOS
-from tests.faults.report import write_report
+from tests.faults.report import about, write_report
 from tests.faults.trial import Row, Scenario, try_out
 
 REPORT = Path(__file__).parent / "REPORT.md"
@@ -25,6 +25,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="share of tasks and faults; 0.1 for a quick look")
     parser.add_argument("--slack", type=float, default=1.0, help="by how much bounds on time are stretched")
     parser.add_argument("--out", type=Path, default=None, help=f"the report (default: {REPORT.name}, when all are run)")
+    parser.add_argument("--keep", action="store_true", help="put these rows in the place of those of the report, keep the others")
     parser.add_argument("--folder", type=Path, default=None, help="where the trials keep their files; they stay there")
     return parser.parse_args()
 
@@ -59,9 +60,9 @@ def main() -> int:
     scenarios = chosen(options.only)
     folder = options.folder or Path(tempfile.mkdtemp(prefix="faults-"))
     rows = run_all(scenarios, folder, options)
-    out = options.out or (REPORT if not options.only else None)
+    out = options.out or (REPORT if options.keep or not options.only else None)
     if out is not None:
-        write_report(out, rows, options.seed, options.scale)
+        write_report(out, rows, about(options.seed, options.scale), keep=options.keep)
     return 0 if all(row.ok for row in rows) else 1
 
 

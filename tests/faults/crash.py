@@ -31,7 +31,9 @@ def kill_workers(trial: Trial) -> None:
     trial.drained()
     trial.faults = f"{kills} × kill -9"
     trial.duplicates_max = sum(len(trial.ledger.in_flight(pid)) for pid, _ in victims)
-    trial.recovered(_longest_return(trial, victims), RECOVERED_S)
+    first, again = _longest_returns(trial, victims)
+    trial.recovered(first, RECOVERED_S)
+    trial.within("after a second loss, which waits 10 s,", again, RECOVERED_S + 10)
     failed = [one for one in trial.ledger.entries() if one.attempt > 1]
     trial.expect(f"error attempts {len(failed)} = 0", not failed)
 
@@ -46,10 +48,19 @@ def _kill_one(trial: Trial, workers: list[Program]) -> tuple[int, float]:
     return victim.process.pid, moment
 
 
-def _longest_return(trial: Trial, victims: list[tuple[int, float]]) -> float | None:
-    """The longest that anything in flight had to wait for its next start; None when something never came back."""
-    returns = [trial.ledger.back_after(trial.ledger.in_flight(pid), moment) for pid, moment in victims]
-    return None if None in returns else max(one or 0.0 for one in returns)
+def _longest_returns(trial: Trial, victims: list[tuple[int, float]]) -> tuple[float | None, float | None]:
+    """The longest that anything waited for its next start after its first loss, and after a later one; None for never."""
+    lost_before, first, again = set[int](), list[float | None](), list[float | None]()
+    for pid, moment in victims:
+        flying = trial.ledger.in_flight(pid)
+        first.append(trial.ledger.back_after(flying - lost_before, moment))
+        again.append(trial.ledger.back_after(flying & lost_before, moment))
+        lost_before |= flying
+    return _longest(first), _longest(again)
+
+
+def _longest(returns: list[float | None]) -> float | None:
+    return None if None in returns else max((one or 0.0 for one in returns), default=0.0)
 
 
 @scenario("freeze-below-the-lease", "A worker that stands still for less than its lease keeps its tasks; nothing runs twice.")

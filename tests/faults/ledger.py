@@ -7,7 +7,7 @@ A line is ``S`` (start) or ``E`` (end), the number of the submission, the attemp
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -83,18 +83,6 @@ class Ledger:
     def first_end_after(self, at: float) -> float | None:
         """Seconds from a moment to the next end of a run."""
         return next((entry.at - at for entry in self.entries() if entry.what == "E" and entry.at > at), None)
-
-    def overlaps(self) -> int:
-        """How often a submission was started while another run of it went on."""
-        running: defaultdict[int, set[int]] = defaultdict(set)
-        found = 0
-        for entry in self.entries():
-            if entry.what == "S":
-                found += bool(running[entry.number] - {entry.pid})
-                running[entry.number].add(entry.pid)
-            else:
-                running[entry.number].discard(entry.pid)
-        return found
 
     def until_finished(self, numbers: set[int], limit_s: float) -> bool:
         """Wait until all of these have ended; False when the time is up."""

@@ -184,7 +184,7 @@ def frozen(trial: Trial) -> None:
 def disk_full(trial: Trial) -> None:
     """A limit on the size of its files stands in for a full disk (it fails with EFBIG instead of ENOSPC, by the same path)."""
     data = trial.folder / "data"
-    program = trial.program("embedded", "--data-dir", str(data), "--fsync", "always")
+    program = trial.program("embedded", "--data-dir", str(data))
     load = trial.load(program, rate=200, filler="x" * 1000)
     time.sleep(2)
     pid = _server_pid(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import re
 import subprocess
 from pathlib import Path
 
@@ -23,14 +24,32 @@ flight). Leases are 5 s here (30 s by default), so recoveries take a sixth of wh
 scenario every key of the store is checked against the schema and every task for being in exactly one state.
 
 """
+TABLE = """| scenario | promise | faults | tasks | lost | extra runs | recovered in | held |
+|---|---|---|--:|--:|--:|--:|---|
+"""
 SOAK = "\n## A long run"
 
 
-def write_report(path: Path, rows: list[Row], seed: int, scale: float) -> None:
-    """Write the table; what a soak has written below it stays."""
-    kept = path.read_text().partition(SOAK)[2] if path.exists() else ""
-    parts = [HEAD, about(seed, scale), "\n\n", table(rows), "\n", details(rows)]
-    path.write_text("".join(parts) + (SOAK + kept if kept else ""))
+def write_report(path: Path, rows: list[Row], about: str, *, keep: bool = False) -> None:
+    """Write the table; what a soak has written below it stays.
+
+    Args:
+        about: where and with what these rows were made.
+        keep: whether rows of other scenarios stay, with what is said about them.
+    """
+    before, _, soak = path.read_text().partition(SOAK) if path.exists() else ("", "", "")
+    old = before if keep else ""
+    lines = re.findall(r"^(\d{4}-\d\d-\d\d · .*)$", old, re.MULTILINE)
+    notes = [*lines, about + (f" · {', '.join(row.name for row in rows)}" if lines else "")]
+    parts = [HEAD, "  \n".join(notes), "\n\n", TABLE, *_merged(old, "| ", [_line(row) for row in rows])]
+    parts += ["\n## Bounds, and the figures met\n\n", *_merged(old, "- ", [_detail(row) for row in rows])]
+    path.write_text("".join(parts) + (SOAK + soak if soak else ""))
+
+
+def _merged(old: str, start: str, lines: list[str]) -> list[str]:
+    """The lines of a report, each with its scenario's name, put in the place of earlier ones or at the end."""
+    found = {name: line for line, name in re.findall(rf"^({re.escape(start)}`([a-z0-9-]+)`.*\n)", old, re.MULTILINE)}
+    return list((found | {line.split("`")[1]: line for line in lines}).values())
 
 
 def write_soak(path: Path, text: str) -> None:
@@ -52,25 +71,16 @@ def machine() -> str:
     return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores{f' ({names[0]})' if names else ''}"
 
 
-def table(rows: list[Row]) -> str:
-    """One line a scenario."""
-    lines = ["| scenario | promise | faults | tasks | lost | extra runs | recovered in | held |", "|---|---|---|--:|--:|--:|--:|---|"]
-    for row in rows:
-        recovered = "" if row.recovered_s is None else f"{row.recovered_s:.1f} s"
-        lines.append(
-            f"| `{row.name}` | {row.promise} | {row.faults} | {row.tasks:,} | {row.lost} | {row.duplicates} | {recovered} "
-            f"| {'yes' if row.ok else '**no**'} |"
-        )
-    return "\n".join(lines) + "\n"
+def _line(row: Row) -> str:
+    recovered = "" if row.recovered_s is None else f"{row.recovered_s:.1f} s"
+    held = "yes" if row.ok else "**no**"
+    figures = f"{row.tasks:,} | {row.lost} | {row.duplicates} | {recovered} | {held}"
+    return f"| `{row.name}` | {row.promise} | {row.faults} | {figures} |\n"
 
 
-def details(rows: list[Row]) -> str:
-    """Every bound of every scenario, with the figure that was met."""
-    parts = ["\n## Bounds, and the figures met\n"]
-    for row in rows:
-        bounds = " · ".join(bound.text if bound.held else f"**not: {bound.text}**" for bound in row.bounds)
-        parts.append(f"- `{row.name}` ({row.seconds:.0f} s): {bounds}")
-    return "\n".join(parts) + "\n"
+def _detail(row: Row) -> str:
+    bounds = " · ".join(bound.text if bound.held else f"**not: {bound.text}**" for bound in row.bounds)
+    return f"- `{row.name}` ({row.seconds:.0f} s): {bounds}\n"
 
 
 def _server_version(kind: str) -> str:
