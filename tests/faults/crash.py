@@ -31,7 +31,7 @@ def kill_workers(trial: Trial) -> None:
     trial.drained()
     trial.faults = f"{kills} × kill -9"
     trial.duplicates_max = sum(len(trial.ledger.in_flight(pid)) for pid, _ in victims)
-    first, again = _longest_returns(trial, victims)
+    first, again = _longest_returns(trial, api, victims)
     trial.recovered(first, RECOVERED_S)
     trial.within("after a second loss, which waits 10 s,", again, RECOVERED_S + 10)
     failed = [one for one in trial.ledger.entries() if one.attempt > 1]
@@ -48,14 +48,13 @@ def _kill_one(trial: Trial, workers: list[Program]) -> tuple[int, float]:
     return victim.process.pid, moment
 
 
-def _longest_returns(trial: Trial, victims: list[tuple[int, float]]) -> tuple[float | None, float | None]:
-    """The longest that anything waited for its next start after its first loss, and after a later one; None for never."""
-    lost_before, first, again = set[int](), list[float | None](), list[float | None]()
-    for pid, moment in victims:
-        flying = trial.ledger.in_flight(pid)
-        first.append(trial.ledger.back_after(flying - lost_before, moment))
-        again.append(trial.ledger.back_after(flying & lost_before, moment))
-        lost_before |= flying
+def _longest_returns(trial: Trial, api: Program, victims: list[tuple[int, float]]) -> tuple[float | None, float | None]:
+    """The longest wait for the next start of what was lost once, and of what was lost more often; None for never."""
+    flights = {pid: trial.ledger.in_flight(pid) for pid, _ in victims}
+    flown = sorted(set[int]().union(*flights.values()))
+    once = {number for number, end in zip(flown, trial.states(api, flown), strict=True) if end["crashes"] <= 1}
+    first = [trial.ledger.back_after(flights[pid] & once, moment) for pid, moment in victims]
+    again = [trial.ledger.back_after(flights[pid] - once, moment) for pid, moment in victims]
     return _longest(first), _longest(again)
 
 

@@ -92,6 +92,7 @@ class Load:
     Args:
         numbers: of the submissions; each is its Idempotency-Key too.
         acknowledged: gets the number once a 2xx has come.
+        ids: gets the task's id under the number then.
         urls: gives the servers there are now.
         item: the task of a number.
         keyed: whether each goes under an Idempotency-Key, whose answer the store keeps for a day.
@@ -101,6 +102,7 @@ class Load:
         self,
         numbers: Iterator[int],
         acknowledged: set[int],
+        ids: dict[int, str],
         urls: Callable[[], Sequence[str]],
         rate: float,
         item: Callable[[int], dict[str, Any]],
@@ -108,7 +110,7 @@ class Load:
         keyed: bool = True,
     ) -> None:
         self.errors: list[str] = []
-        self._numbers, self._acknowledged, self._urls, self._rate, self._item = numbers, acknowledged, urls, rate, item
+        self._numbers, self._acknowledged, self._ids, self._urls, self._rate, self._item = numbers, acknowledged, ids, urls, rate, item
         self._callers = [Caller(urls) for _ in range(threads)]
         self._threads = [threading.Thread(target=self._run, args=(caller,), daemon=True) for caller in self._callers]
         self._keyed = keyed
@@ -148,7 +150,8 @@ class Load:
                 number, step = next(self._numbers), next(self._steps)
             time.sleep(max(0.0, self._began + step / self._rate - time.monotonic()))
             try:
-                if caller.submit("/tasks", self._item(number), f"submission-{number}" if self._keyed else ""):
+                if answer := caller.submit("/tasks", self._item(number), f"submission-{number}" if self._keyed else ""):
+                    self._ids[number] = answer["task_id"]
                     self._acknowledged.add(number)
             except RuntimeError as error:
                 self.errors.append(str(error))

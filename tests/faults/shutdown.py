@@ -125,7 +125,7 @@ def rolling(trial: Trial) -> None:
     trial.server()
     ports = [free_port() for _ in range(3)]
     replicas = [_replica(trial, port) for port in ports]
-    load = Load(trial.numbers, trial.acknowledged, lambda: [one.api for one in replicas], 200, trial.item, 8).start()
+    load = Load(trial.numbers, trial.acknowledged, trial.ids, lambda: [one.api for one in replicas], 200, trial.item, 8).start()
     rounds = trial.count(10, 1)
     for _ in range(rounds):
         for at, port in enumerate(ports):

@@ -140,7 +140,7 @@ def run(trial: Trial, minutes: float, progress: Progress) -> tuple[list[Sample],
     api = trial.program("api", *RETENTION)
     programs = {"api": api, "worker": trial.program("worker", "--concurrency", "50", *RETENTION)}
     stop, draws = threading.Event(), random.Random(trial.seed)  # noqa: S311 - to be the same again
-    load = Load(trial.numbers, set(), lambda: [api.api], RATE, lambda number: mixed(draws, number), keyed=False).start()
+    load = Load(trial.numbers, set(), {}, lambda: [api.api], RATE, lambda number: mixed(draws, number), keyed=False).start()
     threads = [repeat(stop, lambda turn: search(api, turn), 0.5), repeat(stop, lambda turn: cancel_one(api, turn), 0.25)]
     threads += [repeat(stop, lambda _, life=20.0 + 15 * tab: watch(api, stop, life), 0.1) for tab in range(TABS)]  # type: ignore[misc]
     began, samples = time.monotonic(), list[Sample]()

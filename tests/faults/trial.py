@@ -87,7 +87,7 @@ class Trial:
     bounds: list[Bound] = field(default_factory=list)
     acknowledged: set[int] = field(default_factory=set)
     ids: dict[int, str] = field(default_factory=dict)
-    """number → task id, of what was submitted in bulk"""
+    """number → task id"""
     store_url: str = ""
     keyspace: bool = True
     """whether the store is looked over at the end"""
@@ -146,7 +146,7 @@ class Trial:
         def item(number: int) -> dict[str, Any]:
             return self.item(number, **payload)
 
-        return Load(self.numbers, self.acknowledged, lambda: [one.api for one in programs], rate, item, threads).start()
+        return Load(self.numbers, self.acknowledged, self.ids, lambda: [one.api for one in programs], rate, item, threads).start()
 
     @staticmethod
     def item(number: int, task: str = "work", **payload: Any) -> dict[str, Any]:
