@@ -20,7 +20,7 @@ CHOSEN = {
     "snapshots-fail": 0.1,
     "scripts-flushed": 0.1,
     "sigterm-under-load": 0.1,
-    "sigterm-twice": 0.1,
+    "stuck-handlers": 0.1,
 }
 """Scenario → scale."""
 
