@@ -409,9 +409,8 @@ class Queue:
         return len(passed)
 
     def patrol(self, pause: int) -> list[str]:
-        """Leases that ran out. After a silence or a step back of the clock everybody has one lease's time to renew."""
-        looked = self.now if self.looked is None else self.looked
-        if self.now - looked > pause or self.now < looked:
+        """Leases that ran out. At first, after a silence or a step back of the clock everybody has one lease's time to renew."""
+        if self.looked is None or self.now - self.looked > pause or self.now < self.looked:
             self.patient_until = self.now + LEASE_MS
         self.looked = self.now
         self.leases = {lease: end if end < self.now + 2 * LEASE_MS else self.now + LEASE_MS for lease, end in self.leases.items()}

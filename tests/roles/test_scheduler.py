@@ -73,6 +73,7 @@ async def test_a_tick_takes_tasks_back_from_a_lost_worker(store: Store, metrics:
     await store.submit("default", [(task_id, submission())])
     impatient = Store(store.connector, metrics, namespace=store.namespace, lease_ms=1)
     await claim(impatient, "host:1:abc/x")
+    await impatient.patrol("default", 1000)  # the first look of all waits for the length of a lease, which is short here
     scheduler = scheduler_of(store, metrics)
 
     with anyio.fail_after(10):
