@@ -30,7 +30,7 @@ from _taskqueue.tasks.binding import encode_json
 from _taskqueue.tasks.discovery import Registry
 from _taskqueue.terms import FieldError, PayloadTooLarge, TermsError, read_submission, unknown_fields
 
-CALL_BYTES_MAX = 4 * 1024 * 1024
+CALL_BYTES_MAX = 2 * 1024 * 1024
 WAITING_BYTES_MAX = 128 * 1024 * 1024
 """Payloads in memory on their way to the store; beyond that submissions are refused at once."""
 SUBMIT_S = 0.9

@@ -37,7 +37,7 @@ from _taskqueue.store.durable import DurableCalls
 CLAIM_MAX = 200
 SUBMIT_MAX = 1_000
 """Tasks a call; Lua's unpack takes at most about 8,000 values."""
-CLAIM_BYTES_MAX = 8 * 1024 * 1024
+CLAIM_BYTES_MAX = 4 * 1024 * 1024
 ATTEMPTS_SHOWN_MAX = 50
 PAGE = 500
 MINUTES_KEPT, HOURS_KEPT = 180, 168
