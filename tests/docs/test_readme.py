@@ -7,6 +7,7 @@ from pathlib import Path
 
 from _taskqueue.domain.states import GONE, NEW, TRANSITIONS
 from _taskqueue.settings import OPTIONS, Option
+from tests.faults.catalog import SCENARIOS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -53,3 +54,11 @@ def test_it_stays_readable() -> None:
     prose = re.sub(r"<!-- settings -->.*<!-- /settings -->|```mermaid.*?```", "", README, flags=re.DOTALL)
 
     assert len(prose.splitlines()) <= 180
+
+
+def test_every_scenario_named_is_one_that_make_faults_runs() -> None:
+    rows = README.partition("proven by |")[2].partition("\n\n")[0].splitlines()
+    named = {name for row in rows for name in re.findall(r"`([a-z0-9-]+)`", row.rpartition(" | ")[2])}
+
+    assert len(named) > 30
+    assert named <= set(SCENARIOS)
