@@ -47,6 +47,11 @@ class Answer:
     missing: list[bytes]
 
 
+def worker_of(lease: str) -> str:
+    """The process behind a lease, which is the worker's name, a slash and its secret."""
+    return lease.rpartition("/")[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """A running task as its index shows it."""
@@ -62,8 +67,8 @@ class Held:
 
     @property
     def worker(self) -> str:
-        """The process that holds it: a lease is the worker's name, a slash and its secret."""
-        return self.lease.rpartition("/")[0]
+        """The process that holds it."""
+        return worker_of(self.lease)
 
     @classmethod
     def read(cls, task_id: bytes, value: bytes) -> Held:

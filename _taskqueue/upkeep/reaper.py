@@ -6,7 +6,7 @@ import logging
 
 from _taskqueue.domain.task import Attempt, Ending, Outcome, Record, fault_of
 from _taskqueue.metrics import Metrics
-from _taskqueue.store.answers import Held, Verdict
+from _taskqueue.store.answers import Held, Verdict, worker_of
 from _taskqueue.store.store import Store
 from _taskqueue.upkeep.witness import Witness
 
@@ -35,8 +35,11 @@ class Reaper:
         """Take back what lost workers hold; gives how many tasks. Raises StoreError."""
         count = 0
         for lease in await self._store.patrol(queue, self._pause_ms):
-            count += await self._take(queue, lease, await self._store.held_by(queue, lease))
-            log.warning("queue %s: a worker was lost; its tasks went on (%d so far)", queue, count, extra={"event": "worker.lost"})
+            taken = await self._take(queue, lease, await self._store.held_by(queue, lease))
+            log.warning(
+                "queue %s: the worker %s was lost; %d of its tasks went on", queue, worker_of(lease), taken, extra={"event": "worker.lost"}
+            )
+            count += taken
         return count + await self._sweep(queue)
 
     async def _sweep(self, queue: str) -> int:
