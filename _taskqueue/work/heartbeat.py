@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
+from types import FrameType
 
 from _taskqueue.domain.beat import Beat, Block
 from _taskqueue.domain.errors import StoreError
@@ -135,7 +136,7 @@ class Heartbeat:
 
     def _find_the_culprit(self, lag_s: float) -> None:
         frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - the documented way, odd name or not
-        stack = "".join(traceback.format_stack(frame)[-STACK_FRAMES:]) if frame else "(unknown)"
+        stack = _stack_of(frame) if frame else "(unknown)"
         run = run_on(frame)
         who = f"task {run.context.id} ({run.task_name})" if run else "a handler"
         self.block = run.blocks(lag_s, stack) if run else Block("", lag_s, stack)
@@ -154,3 +155,10 @@ class Heartbeat:
             self._loop.call_soon_threadsafe(function)
         except RuntimeError:  # the loop is closed: the process is ending
             self._stop.set()
+
+
+def _stack_of(frame: FrameType) -> str:
+    """The last frames of a stack, those of a handler without ours around it."""
+    frames = traceback.extract_stack(frame)
+    ours = max((at for at, one in enumerate(frames) if "_taskqueue" in one.filename), default=-1)
+    return "".join(traceback.format_list((frames[ours + 1 :] or frames)[-STACK_FRAMES:]))
