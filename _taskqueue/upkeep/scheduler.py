@@ -16,7 +16,7 @@ from _taskqueue.store.store import PAGE, Store
 from _taskqueue.upkeep.reaper import Reaper
 from _taskqueue.upkeep.retention import Retention
 
-TICK_BESIDE_WORKER_S = 5.0
+TICK_BESIDE_WORKER_S = 3.0
 """Workers promote with every call of theirs, so beside one the scheduler is only the safety net."""
 TICK_S = 1.0
 TRIM_S = 60.0
