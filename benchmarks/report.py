@@ -271,12 +271,13 @@ def _settings(peers: Iterable[Peer]) -> list[str]:
 
 
 def _about(about: dict[str, Any]) -> str:
+    kept = f" · cases not run again then are of {about['kept']}" if "kept" in about else ""
     pinned = ", worker and server pinned to a core each" if about["pinned"] else ""
     return (
         f"{about['when']} · commit {about['commit'] or 'unknown'} · "
         f"{about['cpu']}, {about['cores']} cores, {about['memory_gib']} GiB · {about['kernel']} · "
         f"Python {about['python']} · {about['server']}, no persistence · medians of {about['rounds']} interleaved rounds (lowest–highest)"
-        f"{pinned} · load before: {about['load'][0]}"
+        f"{pinned} · load before: {about['load'][0]}{kept}"
     )
 
 
@@ -329,8 +330,9 @@ def _bar(medians: Medians, peer: Peer, metric: Metric) -> Bar:
 def merged(old: Results, new: Results) -> Results:
     """The new results, with the old ones of all that was not run again."""
     ran = {(run.peer, run.case) for run in new.runs}
+    about = {**new.about, "kept": f"{old.about['when']}, commit {old.about['commit'] or 'unknown'}"}
     return Results(
-        new.about, [run for run in old.runs if (run.peer, run.case) not in ran] + new.runs, new.http or old.http, new.growth or old.growth
+        about, [run for run in old.runs if (run.peer, run.case) not in ran] + new.runs, new.http or old.http, new.growth or old.growth
     )
 
 

@@ -9,7 +9,6 @@ class Block(msgspec.Struct, frozen=True):
     """A handler that blocks the event loop of its worker."""
 
     task_id: str
-    seconds: float
     stack: str
 
 
@@ -31,3 +30,14 @@ class Beat(msgspec.Struct, frozen=True):
     stalled: bool = False
     """the last words of a worker whose event loop is blocked for too long"""
     block: Block | None = None
+
+
+_decode = msgspec.json.Decoder(Beat).decode
+
+
+def read_beat(text: bytes) -> Beat | None:
+    """A heartbeat as it was told; None for that of a worker of another version."""
+    try:
+        return _decode(text)
+    except msgspec.DecodeError:
+        return None

@@ -47,7 +47,7 @@ class Answer:
     missing: list[bytes]
 
 
-def worker_of(lease: str) -> str:
+def worker_of_lease(lease: str) -> str:
     """The process behind a lease, which is the worker's name, a slash and its secret."""
     return lease.rpartition("/")[0]
 
@@ -68,7 +68,7 @@ class Held:
     @property
     def worker(self) -> str:
         """The process that holds it."""
-        return worker_of(self.lease)
+        return worker_of_lease(self.lease)
 
     @classmethod
     def read(cls, task_id: bytes, value: bytes) -> Held:

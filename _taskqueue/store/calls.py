@@ -65,7 +65,7 @@ class Calls:
         await self._client.aclose()
 
     def apart(self) -> Self:
-        """The same store on connections of its own, which no crowd elsewhere in this process can use up."""
+        """The same store, and what it knows, on connections of its own, which no crowd elsewhere in this process can use up."""
         twin = copy.copy(self)
         twin._client = self.connector.client()  # noqa: SLF001 - its own class
         return twin

@@ -36,7 +36,7 @@ CONNECT_TIMEOUT_S = 2.0
 BLOCK_S = 20.0
 """How long a wake-up call may block before it is sent anew: bounds how long a half-open connection goes unnoticed."""
 CONNECTIONS_MAX = 64
-"""Of one client; whoever finds none free waits."""
+"""Of one client of a single server; whoever finds none free waits. Behind Sentinel or a Cluster redis-py sets no bound."""
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster", "memory")
 
 _PASSWORD = re.compile(r"(://[^/?@:]*:).*(?=@)")

@@ -7,10 +7,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from _taskqueue.domain import ids
-from _taskqueue.domain.beat import Beat
+from _taskqueue.domain.beat import Beat, read_beat
 from _taskqueue.domain.durability import Durability
 from _taskqueue.domain.errors import UsageError
 from _taskqueue.domain.states import State
@@ -84,8 +82,10 @@ class Store(DurableCalls):
         if time.monotonic() - self._queues_read_at >= max_age_s:
             self._queues_read_at = time.monotonic()
             found = pairs(await self.command("queues", "HGETALL", self.key("queues")))
-            self._routes = {name.decode(): int(number) for name, number in found}  # whatever vanished is registered anew
-            self._queues = {number: name for name, number in self._routes.items()}
+            self._routes.clear()  # in place, since a twin shares it; whatever vanished is registered anew
+            self._routes.update((name.decode(), int(number)) for name, number in found)
+            self._queues.clear()
+            self._queues.update((number, name) for name, number in self._routes.items())
         return sorted(self._routes)
 
     async def queue_of(self, task_id: str) -> str | None:
@@ -268,12 +268,8 @@ class Store(DurableCalls):
         """What a worker said last, and how many seconds ago; None when that is forgotten."""
         text = await self.command("last_beat", "HGET", self.key("workers"), worker)
         at_ms = await self.command("last_beat", "ZSCORE", self.key("beats"), worker)
-        if not text or not at_ms:
-            return None
-        try:
-            return msgspec.json.decode(text, type=Beat), max(0.0, time.time() - float(at_ms) / 1000)
-        except msgspec.DecodeError:  # a worker of another version
-            return None
+        beat = read_beat(text) if text else None
+        return (beat, max(0.0, time.time() - float(at_ms) / 1000)) if beat and at_ms else None
 
     async def reap(self, queue: str, lease: str, verdicts: Iterable[Verdict]) -> int:
         """End an expired lease and take these tasks back; -1 when the lease lives after all."""

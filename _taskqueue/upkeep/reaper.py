@@ -6,7 +6,7 @@ import logging
 
 from _taskqueue.domain.task import Attempt, Ending, Outcome, Record, fault_of
 from _taskqueue.metrics import Metrics
-from _taskqueue.store.answers import Held, Verdict, worker_of
+from _taskqueue.store.answers import Held, Verdict, worker_of_lease
 from _taskqueue.store.store import Store
 from _taskqueue.upkeep.witness import Witness
 
@@ -37,7 +37,11 @@ class Reaper:
         for lease in await self._store.patrol(queue, self._pause_ms):
             taken = await self._take(queue, lease, await self._store.held_by(queue, lease))
             log.warning(
-                "queue %s: the worker %s was lost; %d of its tasks went on", queue, worker_of(lease), taken, extra={"event": "worker.lost"}
+                "queue %s: the worker %s is lost; %d tasks went on",
+                queue,
+                worker_of_lease(lease),
+                taken,
+                extra={"event": "worker.lost"},
             )
             count += taken
         return count + await self._sweep(queue)

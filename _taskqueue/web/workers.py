@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from quart import Response
 
-from _taskqueue.domain.beat import Beat
+from _taskqueue.domain.beat import Beat, read_beat
 from _taskqueue.domain.task import TaskInfo
 from _taskqueue.store.answers import pairs, score_pairs
 from _taskqueue.store.store import Store
@@ -120,10 +120,7 @@ async def read_workers(store: Store) -> list[WorkerView]:
     times = dict(score_pairs(await store.command("workers", "ZRANGE", store.key("beats"), 0, -1, "WITHSCORES")))
     found = []
     for name, text in sorted(texts):
-        try:
-            beat = msgspec.json.decode(text, type=Beat)
-        except msgspec.DecodeError:  # a worker of another version
-            beat = Beat(name.decode())
+        beat = read_beat(text) or Beat(name.decode())
         found.append(_show(beat, times.get(name, 0.0), store.lease_ms))
     return found
 

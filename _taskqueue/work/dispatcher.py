@@ -113,9 +113,9 @@ class Dispatcher:
         while not self.draining:
             with anyio.move_on_after(DISCOVER_S):
                 await self._news.wait()
-            told, self._news = self._news.is_set(), anyio.Event()
+            self._news = anyio.Event()
             try:
-                known = await self._store.queues(max_age_s=0.0 if told else DISCOVER_S / 2)
+                known = await self._store.queues(max_age_s=DISCOVER_S / 2)
             except StoreError:
                 continue
             for queue in known:

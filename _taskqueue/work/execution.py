@@ -147,7 +147,7 @@ class Run:
         """Its handler blocks the event loop; called from the heartbeat's thread."""
         self.execution.blockers.add(self.spec.name)
         self.keep_line(f"WARNING the handler has blocked the event loop for {seconds:.1f} s, at:\n{stack.rstrip()}")
-        return Block(self.context.id, seconds, stack)
+        return Block(self.context.id, stack)
 
 
 def run_on(frame: FrameType | None) -> Run | None:

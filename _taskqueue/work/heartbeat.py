@@ -68,7 +68,6 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._ticked_at = time.monotonic()
         self._asked_at = 0.0
-        self._complained = False
         self._beat_at = 0.0
         self._last_words_said = False
         self.block: Block | None = None
@@ -107,7 +106,11 @@ class Heartbeat:
         if not self._last_words_said:
             self._last_words_said = True
             with suppress(StoreError):
-                beats.beat(self._describe())
+                self._tell(beats)
+
+    def _tell(self, beats: BeatStore) -> None:
+        if order := beats.beat(self._describe()):
+            self._call_loop(partial(self._obey, order))
 
     def _beat(self, beats: BeatStore) -> None:
         self._beat_at = time.monotonic()
@@ -116,8 +119,7 @@ class Heartbeat:
                 quiet_s = self._loop.time() - line.called_at
                 if line.lease and quiet_s >= self._every_s and not beats.renew(line.queue, line.lease):
                     self._call_loop(line.poke)
-            if order := beats.beat(self._describe()):
-                self._call_loop(partial(self._obey, order))
+            self._tell(beats)
             if time.monotonic() - self._announced_at >= ANNOUNCE_S:
                 beats.announce(self._tasks)
                 self._announced_at = time.monotonic()
@@ -130,8 +132,7 @@ class Heartbeat:
             self._call_loop(self._tick)
             return
         self._metrics.loop_lag_seconds.set(self.lag_s)
-        if self.lag_s > LAG_WORTH_A_WORD_S and not self._complained:
-            self._complained = True
+        if self.lag_s > LAG_WORTH_A_WORD_S and self.block is None:
             self._find_the_culprit(self.lag_s)
 
     def _find_the_culprit(self, lag_s: float) -> None:
@@ -139,16 +140,16 @@ class Heartbeat:
         stack = _stack_of(frame) if frame else "(unknown)"
         run = run_on(frame)
         who = f"task {run.context.id} ({run.task_name})" if run else "a handler"
-        self.block = run.blocks(lag_s, stack) if run else Block("", lag_s, stack)
+        self.block = run.blocks(lag_s, stack) if run else Block("", stack)
         log.warning("%s blocks the event loop for %.1f s now, at:\n%s", who, lag_s, stack)
 
     def _tick(self) -> None:
         self._ticked_at = time.monotonic()
         lag_s = self._ticked_at - self._asked_at
         self._metrics.loop_lag_seconds.set(lag_s)
-        if self._complained:
+        if self.block is not None:
             log.warning("the event loop runs again after %.1f s; use a plain def for handlers that block", lag_s)
-            self._complained, self.block = False, None
+            self.block = None
 
     def _call_loop(self, function: Callable[[], None]) -> None:
         try:

@@ -40,18 +40,24 @@ async def see(store: Store, task_id: str) -> Sight:
     return sight
 
 
+async def lose_it(store: Store, metrics: Metrics, task_id: str, *, times: int, max_crashes: int, flag: str) -> list[State]:
+    """Claim a task and lose its worker so many times; gives its state after each."""
+    states = []
+    for number in range(times):
+        assert await claim(store, f"host:{number}:abc/x", flag=flag) == [task_id]
+        assert await lose(store, metrics, max_crashes=max_crashes) == 1
+        states.append((await see(store, task_id)).state)
+    return states
+
+
 async def test_a_task_that_loses_too_many_workers_is_dead_as_poison(
     store: Store, metrics: Metrics, new_id: NewId, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reaper, "CRASH_DELAYS_MS", (0,))
     task_id = new_id()
     await store.submit("default", [(task_id, submission())])
-    states = []
 
-    for number in range(3):
-        assert await claim(store, f"host:{number}:abc/x") == [task_id]
-        assert await lose(store, metrics, max_crashes=3) == 1
-        states.append((await see(store, task_id)).state)
+    states = await lose_it(store, metrics, task_id, times=3, max_crashes=3, flag="a")
 
     sight = await see(store, task_id)
     assert states == [State.PENDING, State.PENDING, State.DEAD]
@@ -67,12 +73,8 @@ async def test_a_loss_beside_others_is_no_proof_but_three_times_as_many_are(
     monkeypatch.setattr(reaper, "CRASH_DELAYS_MS", (0,))
     task_id = new_id()
     await store.submit("default", [(task_id, submission())])
-    states = []
 
-    for number in range(6):
-        assert await claim(store, f"host:{number}:abc/x", flag="s") == [task_id]
-        assert await lose(store, metrics, max_crashes=2) == 1
-        states.append((await see(store, task_id)).state)
+    states = await lose_it(store, metrics, task_id, times=6, max_crashes=2, flag="s")
 
     assert states == [State.PENDING] * 5 + [State.DEAD]
 
@@ -120,8 +122,8 @@ BEAT = Beat("host:1:abc", slots=10, busy=7, memory_bytes=300 * 2**20)
         (BEAT, r"it was killed, or cut off from the store; last heartbeat \d s before, with 7 tasks running and 300 MiB", ""),
         (structs.replace(BEAT, memory_max_bytes=310 * 2**20), "its memory was nearly used up.*300 of 310 MiB", ""),
         (structs.replace(BEAT, stalled=True, lag_seconds=61.0), "its event loop was blocked for more than 61 s", ""),
-        (structs.replace(BEAT, stalled=True, lag_seconds=61.0, block=Block("ID", 5.0, "here")), "this task blocked its event loop", "here"),
-        (structs.replace(BEAT, stalled=True, lag_seconds=61.0, block=Block("x", 5.0, "here")), "its event loop was blocked", ""),
+        (structs.replace(BEAT, stalled=True, lag_seconds=61.0, block=Block("ID", "here")), "this task blocked its event loop", "here"),
+        (structs.replace(BEAT, stalled=True, lag_seconds=61.0, block=Block("x", "here")), "its event loop was blocked", ""),
     ],
 )
 async def test_a_lost_task_tells_what_is_known_of_its_worker(
