@@ -8,6 +8,8 @@ from _taskqueue.store.store import Store
 
 WATCH_MS = 10_000
 READ_MAX = 500
+FRESH_S = 0.5
+"""How old the list of queues may be: the same for watching and reading, so that none is read that nothing is told of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +40,14 @@ class EventLog:
 
     async def watch(self) -> None:
         """Let the scripts tell events for the next ten seconds."""
-        for queue in await self._store.queues(max_age_s=2.0):
+        for queue in await self._store.queues(max_age_s=FRESH_S):
             await self._store.command("watch", "SET", self._store.key("watched", queue), "1", "PX", WATCH_MS)
 
     async def read(self) -> list[Event]:
         """What came since the last time."""
         found: list[Event] = []
         known = set(self._last)
-        queues = await self._store.queues(max_age_s=0.5)
+        queues = await self._store.queues(max_age_s=FRESH_S)
         for queue in queues:
             found += await self._read_queue(queue)
         self.met_a_new_queue = bool(known) and not known.issuperset(queues)

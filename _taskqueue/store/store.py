@@ -81,11 +81,13 @@ class Store(DurableCalls):
         """Every queue ever used, by name; from memory when it was read less than ``max_age_s`` ago."""
         if time.monotonic() - self._queues_read_at >= max_age_s:
             self._queues_read_at = time.monotonic()
-            found = pairs(await self.command("queues", "HGETALL", self.key("queues")))
-            self._routes.clear()  # in place, since a twin shares it; whatever vanished is registered anew
-            self._routes.update((name.decode(), int(number)) for name, number in found)
-            self._queues.clear()
-            self._queues.update((number, name) for name, number in self._routes.items())
+            before = set(self._routes)
+            read = pairs(await self.command("queues", "HGETALL", self.key("queues")))
+            found = {name.decode(): int(number) for name, number in read}
+            for name in before - found.keys():  # it vanished and is registered anew; what was registered meanwhile stays
+                self._queues.pop(self._routes.pop(name, -1), None)
+            self._routes.update(found)  # in place, since a twin shares it
+            self._queues.update((number, name) for name, number in found.items())
         return sorted(self._routes)
 
     async def queue_of(self, task_id: str) -> str | None:

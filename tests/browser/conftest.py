@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, sync_playwright
 
 from tests.browser.shop import FOLDER_HANDLERS, HANDLERS, fill
 from tests.program import ROOT, Program, running
@@ -46,8 +46,10 @@ class Visitor:
         self.wrong: list[str] = []
         self.expected: tuple[str, ...] = ()
 
-    def open(self, program: Program, path: str = "", *, wait: bool = True, **options: Any) -> Page:
-        """A page of this program's dashboard in a browser profile of its own."""
+    def open(
+        self, program: Program, path: str = "", *, wait: bool = True, hold: tuple[str, list[Route]] | None = None, **options: Any
+    ) -> Page:
+        """A page of this program's dashboard in a browser profile of its own; requests to hold are kept in the list."""
         context = self._browser.new_context(**{"viewport": {"width": 1360, "height": 900}, **options})
         context.set_default_timeout(ANSWER_MS)
         self._contexts.append(context)
@@ -60,6 +62,9 @@ class Visitor:
         page.on(
             "request", lambda sent: None if sent.url.startswith((program.api, "data:")) else self._note(f"request elsewhere: {sent.url}")
         )
+        if hold is not None:
+            pattern, held = hold
+            page.route(pattern, lambda route: held.append(route))  # noqa: PLW0108 - Playwright marks the handler, which a builtin refuses
         page.goto(f"{program.api}/ui/{path}")
         if wait:
             settled(page)

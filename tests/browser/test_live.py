@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import Visitor
 from tests.browser.shop import state_of, submit, submit_many, until
@@ -25,6 +25,40 @@ def test_a_row_is_patched_where_it_stands(bench: Program, visit: Visitor) -> Non
     expect(row).to_contain_text("succeeded")
 
     assert row.evaluate("(one) => one.mark") == "the same"
+
+
+def test_what_came_before_the_page_was_listening_is_not_missed(fresh: Program, visit: Visitor) -> None:
+    submit(fresh, queue="gaps", delay="1h")
+    held: list[Route] = []
+    page = visit.open(fresh, "tasks", hold=("**/events", held))
+    rows = page.locator("#main tbody tr")
+    expect(rows).to_have_count(1)
+
+    submit(fresh, queue="gaps", delay="2h")
+    held[0].continue_()
+
+    expect(rows).to_have_count(2)
+
+
+def test_an_older_answer_never_takes_the_place_of_a_newer_one(bench: Program, visit: Visitor) -> None:
+    submit(bench, queue="races", delay="1h")
+    page = visit.open(bench, "tasks")
+    rows = page.locator("#main tbody tr")
+    expect(rows).not_to_have_count(0)
+    held: list[Route] = []
+    page.route(lambda url: "/tasks?" in url and "q=" not in url, lambda route: held.append(route))  # noqa: PLW0108 - as in Visitor
+    page.get_by_role("button", name="Oldest first").or_(page.get_by_role("button", name="Newest first")).click()
+    page.wait_for_timeout(200)
+
+    page.locator("#main input[type=search]").fill("queue:races")
+    page.keyboard.press("Enter")
+    expect(rows).to_have_count(1)
+    assert held
+    for route in held:
+        route.continue_()
+    page.wait_for_timeout(500)
+
+    expect(rows).to_have_count(1)
 
 
 def test_new_tasks_come_by_themselves_or_wait_behind_a_pill(bench: Program, visit: Visitor) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from _taskqueue.domain.beat import Beat
@@ -97,3 +99,17 @@ async def test_a_queue_that_vanished_is_registered_anew(desk: Desk) -> None:
     await desk.store.route(QUEUE)
 
     assert (known, await desk.store.queues()) == ([], [QUEUE])
+
+
+async def test_a_queue_that_is_registered_while_the_list_is_read_is_kept(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = desk.store.command
+
+    async def slowly(op: str, *args: Any) -> Any:
+        answer = await read(op, *args)
+        if op == "queues":
+            await desk.store.route("meanwhile")
+        return answer
+
+    monkeypatch.setattr(desk.store, "command", slowly)
+
+    assert "meanwhile" in await desk.store.queues()

@@ -109,6 +109,7 @@ function bar() {
 // -- live --
 
 function heard(name, data) {
+  if (name === "stats" && deaf) { deaf = false; app.refresh(); } // from here on everything is told; what came since the view was read is not
   if (name === "stats") { const failing = (data.dead ?? 0) + (data.retrying ?? 0); if (failing !== app.failing) { app.failing = failing; rail(); } }
   if (name === "queue") app.queues.set(data.queue, data);
   if (name === "reset") { app.refresh(); return; }
@@ -116,12 +117,14 @@ function heard(name, data) {
 }
 
 const stream = new api.Stream(heard, () => bar());
-document.addEventListener("visibilitychange", () => { if (document.hidden) stream.close("paused"); else if (!app.pausedByHand) { stream.open(); app.refresh(); } });
+let deaf = true;
+function listen() { deaf = true; stream.open(); }
+document.addEventListener("visibilitychange", () => { if (document.hidden) stream.close("paused"); else if (!app.pausedByHand) listen(); });
 
 // -- acting --
 
 const ACTS = {
-  live() { app.pausedByHand = stream.state !== "paused"; if (app.pausedByHand) stream.close(); else { stream.open(); app.refresh(); } },
+  live() { app.pausedByHand = stream.state !== "paused"; if (app.pausedByHand) stream.close(); else listen(); },
   theme() { setPref("theme", { system: "light", light: "dark", dark: "system" }[prefs.theme]); bar(); },
   density() { setPref("density", { default: "compact", compact: "comfortable", comfortable: "default" }[prefs.density]); app.redraw(); },
   help, palette: () => palette(app),
@@ -166,7 +169,7 @@ async function start() {
   if (given) { history.replaceState(null, "", location.pathname); await api.post("session", { token: given }).catch(() => {}); }
   Object.assign(session, await api.get("session").catch(() => ({ scopes: ["read"] })));
   await route();
-  if (session.scopes.includes("read")) stream.open(); else signIn(app);
+  if (session.scopes.includes("read")) listen(); else signIn(app);
 }
 app.start = start;
 start();

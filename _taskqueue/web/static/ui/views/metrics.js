@@ -21,7 +21,9 @@ export function metrics({ app, query }) {
     title: "Metrics", window: query.get("window") ?? "1h", tables: false,
 
     async load() {
-      [view.stats, view.byQueue] = await Promise.all([api.get(`stats?window=${view.window}`), api.get(`stats?window=${view.window}&series=${COLUMNS}&group=queue`)]);
+      const { window } = view, found = await Promise.all([api.get(`stats?window=${view.window}`), api.get(`stats?window=${view.window}&series=${COLUMNS}&group=queue`)]);
+      if (window !== view.window) return;
+      [view.stats, view.byQueue] = found;
       const start = Date.parse(view.stats.start), step = view.stats.step_seconds * 1000, line = (name) => view.stats.lines.find((one) => one.series === name).values;
       CHARTS.forEach((one, at) => charts[at].set(line("succeeded").map((_, index) => start + index * step), one.series.map(([key, name, label]) => ({ name, label, values: line(key) }))));
       clearTimeout(view.timer);

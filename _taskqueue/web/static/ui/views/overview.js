@@ -41,7 +41,9 @@ export function overview({ app }) {
     async loadTasks() { [view.groups, view.recent] = await Promise.all([api.list("failures"), api.list(`tasks?limit=${ACTIVITY}&state=running,succeeded,dead,retrying,cancelled,expired`)]); },
 
     async loadMinutes() {
-      view.minutes = await api.get(`stats?window=${view.window === "5m" ? "1h" : view.window}&series=submitted,succeeded,retried,dead`);
+      const { window } = view, found = await api.get(`stats?window=${view.window === "5m" ? "1h" : view.window}&series=submitted,succeeded,retried,dead`);
+      if (window !== view.window) return;
+      view.minutes = found;
       view.drawChart();
     },
 

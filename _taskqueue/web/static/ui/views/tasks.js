@@ -18,8 +18,9 @@ export function tasks({ app, query }) {
 
     // As many rows as there were, so that who has gone far down keeps their place; those that are the same stay the same.
     async load() {
-      const old = new Map(view.items?.map((task) => [task.task_id, task])), found = await read(view.from, old.size);
+      const asked = view.asked = {}, old = new Map(view.items?.map((task) => [task.task_id, task])), found = await read(view.from, old.size);
       while (found.items.length < old.size && found.cursor) join(found, await read(found.cursor, old.size - found.items.length));
+      if (asked !== view.asked) return; // something else was asked for meanwhile
       found.items = found.items.map((task) => { const before = old.get(task.task_id); return before && JSON.stringify(before) === JSON.stringify(task) ? before : task; });
       Object.assign(view, found, { fresh: 0, failed: null });
       view.gone.clear();
