@@ -22,6 +22,7 @@ from _taskqueue.domain.task import MAX_CRASHES_DEFAULT
 from _taskqueue.metrics import Metrics
 from _taskqueue.store import faults
 from _taskqueue.store.connect import Connector
+from _taskqueue.store.direct import DirectClient
 from _taskqueue.store.keys import QueueKeys, global_key
 from _taskqueue.store.scripts import Script, load_scripts
 
@@ -130,12 +131,16 @@ class Calls:
     async def pipeline(self, op: str, key: str, *commands: tuple[Any, ...]) -> list[Any]:
         """Commands on the node of a key, down one connection; gives replies, and errors in the place of replies."""
         client: Any = self._client
-        clustered = self.connector.scheme == "redis+cluster"
-        where = {"target_nodes": client.get_node_from_key(key)} if clustered else {}
-        line = client.pipeline() if clustered else client.pipeline(transaction=False)
-        for one in commands:
-            line.execute_command(*one, **where)
-        replies: list[Any] = await self._timed(op, line.execute(raise_on_error=False))
+        if isinstance(client, DirectClient):
+            call = client.execute_together(*commands)
+        else:
+            clustered = self.connector.scheme == "redis+cluster"
+            where = {"target_nodes": client.get_node_from_key(key)} if clustered else {}
+            line = client.pipeline() if clustered else client.pipeline(transaction=False)
+            for one in commands:
+                line.execute_command(*one, **where)
+            call = line.execute(raise_on_error=False)
+        replies: list[Any] = await self._timed(op, call)
         return replies
 
     async def _timed(self, op: str, call: Awaitable[Any]) -> Any:

@@ -7,6 +7,7 @@ send again, and every script can take it.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,7 +18,6 @@ import redis
 import redis.asyncio as aio
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.connection import (
-    BlockingConnectionPool,
     Connection,
     ConnectionPool,
     SSLConnection,
@@ -30,13 +30,14 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry as ThreadRetry
 
 from _taskqueue.domain.errors import UsageError
+from _taskqueue.store.direct import DirectClient
 
 SOCKET_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 2.0
 BLOCK_S = 20.0
 """How long a wake-up call may block before it is sent anew: bounds how long a half-open connection goes unnoticed."""
 CONNECTIONS_MAX = 64
-"""Of one client of a single server; whoever finds none free waits. Behind Sentinel or a Cluster redis-py sets no bound."""
+"""Of one client; whoever finds none free waits. In a Cluster redis-py sets no bound."""
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster", "memory")
 
 _PASSWORD = re.compile(r"(://[^/?@:]*:).*(?=@)")
@@ -125,15 +126,15 @@ class Connector:
 
     def client(self) -> Client:
         """An asyncio client for calls that answer at once."""
-        return self._open(SOCKET_TIMEOUT_S, BlockingConnectionPool, max_connections=CONNECTIONS_MAX, timeout=CONNECT_TIMEOUT_S)
+        return self._open(SOCKET_TIMEOUT_S, CONNECTIONS_MAX)
 
     def blocking_client(self) -> Client:
         """An asyncio client whose calls may block up to BLOCK_S."""
-        return self._open(BLOCK_S + SOCKET_TIMEOUT_S, ConnectionPool)
+        return self._open(BLOCK_S + SOCKET_TIMEOUT_S, sys.maxsize)
 
-    def _open(self, socket_timeout_s: float, pool: type[ConnectionPool], **bounds: float) -> Client:
+    def _open(self, timeout_s: float, connections_max: int) -> Client:
         limits: dict[str, Any] = {
-            "socket_timeout": socket_timeout_s,
+            "socket_timeout": timeout_s,
             "socket_connect_timeout": CONNECT_TIMEOUT_S,
             "retry": Retry(NoBackoff(), 0),
         }
@@ -141,19 +142,16 @@ class Connector:
             from fakeredis import FakeAsyncRedis
 
             return FakeAsyncRedis(server=self._memory)
-        if self._hosts is not None:
-            return self._open_hosts(self._hosts, limits)
+        if self._hosts is not None and self.scheme == "redis+cluster":
+            nodes = [ClusterNode(host, port) for host, port in self._hosts.nodes]
+            return RedisCluster(startup_nodes=nodes, **_login(self._hosts), **limits)
+        library = self._open_plain(limits) if self._hosts is None else _open_master(self._hosts, limits)
+        return DirectClient(library, timeout_s, connections_max)
+
+    def _open_plain(self, limits: dict[str, Any]) -> aio.Redis:
         options: dict[str, Any] = dict(parse_url(self.url))
         kind = options.pop("connection_class", Connection)
-        return aio.Redis.from_pool(pool(connection_class=_FAST[kind], **{**limits, **options, **bounds}))
-
-    def _open_hosts(self, hosts: Hosts, limits: dict[str, Any]) -> Client:
-        if self.scheme == "redis+cluster":
-            nodes = [ClusterNode(host, port) for host, port in hosts.nodes]
-            return RedisCluster(startup_nodes=nodes, **_login(hosts), **limits)
-        sentinel: Any = Sentinel(list(hosts.nodes), sentinel_kwargs={"socket_timeout": CONNECT_TIMEOUT_S})  # type: ignore[no-untyped-call]
-        service, database = _sentinel_path(hosts)
-        return sentinel.master_for(service, db=database, **_login(hosts), **limits)  # type: ignore[no-any-return]
+        return aio.Redis.from_pool(ConnectionPool(connection_class=_FAST[kind], **{**limits, **options}))
 
     def thread_client(self) -> ThreadClient:
         """A blocking client for use in an OS thread."""
@@ -191,6 +189,12 @@ class Connector:
         if self.scheme == "redis+sentinel":
             _sentinel_path(found, self.shown)
         return found
+
+
+def _open_master(hosts: Hosts, limits: dict[str, Any]) -> aio.Redis:
+    sentinel: Any = Sentinel(list(hosts.nodes), sentinel_kwargs={"socket_timeout": CONNECT_TIMEOUT_S})  # type: ignore[no-untyped-call]
+    service, database = _sentinel_path(hosts)
+    return sentinel.master_for(service, db=database, **_login(hosts), **limits)  # type: ignore[no-any-return]
 
 
 def _node(text: str, port_default: int, shown: str) -> tuple[str, int]:

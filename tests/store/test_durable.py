@@ -162,7 +162,7 @@ async def test_a_replica_confirms_and_a_frozen_one_does_not(
         for _ in range(3):  # all but the first find it stored and write nothing: still nobody has confirmed it
             with pytest.raises(NotDurable, match="replica"):
                 await store.submit("default", [one], Durability.REPLICA)
-            await client.connection_pool.disconnect()  # a connection that never wrote would confirm anything
+            await client.aclose()  # a connection that never wrote would confirm anything
         replica.send_signal(signal.SIGCONT)
 
         assert await store.submit("default", [one], Durability.REPLICA) == {}
