@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from redis.exceptions import NoScriptError
+
 from _taskqueue.domain import ids
 from _taskqueue.domain.beat import Beat, read_beat
 from _taskqueue.domain.durability import Durability
@@ -30,6 +32,7 @@ from _taskqueue.store.answers import (
     score_pairs,
 )
 from _taskqueue.store.connect import BLOCK_S, Client, Connector
+from _taskqueue.store.direct import DirectClient
 from _taskqueue.store.durable import DurableCalls
 
 CLAIM_MAX = 200
@@ -138,11 +141,38 @@ class Store(DurableCalls):
 
     async def settle_and_claim(self, queue: str, lease: str, exchange: Exchange) -> Answer | None:
         """Settle, promote, claim; None when the lease is gone and nothing was done."""
-        reply = await self.run(
-            "settle_and_claim", queue, lease, exchange.turn, self.lease_ms, self.head_start_ms, exchange.limit, exchange.slots,
-            CLAIM_BYTES_MAX, self.max_crashes - 1, len(exchange.succeeded) // 2, *exchange.succeeded, *exchange.reports,
-        )  # fmt: skip
+        reply = await self.run("settle_and_claim", queue, *self._words(lease, exchange))
         return self._read_answer(queue, lease, reply) if reply else None
+
+    async def wait_and_claim(self, client: Client, queue: str, lease: str, exchange: Exchange) -> Answer | None:
+        """Block until a task may be there, at most BLOCK_S, and claim.
+
+        The claim waits at the server behind the wake-up (redis.io, "BLPOP": what a blocked client sends meanwhile is done
+        when it is unblocked), so a task that comes is claimed without a further round trip. Only BLPOP holds the claim
+        back: it settles nothing and has no turn.
+
+        Returns:
+            None when the caller should claim by itself: the lease is gone, the server was restarted, or it is a Cluster
+            or in memory, whose clients cannot send behind a call that blocks.
+        """
+        wait = ("BLPOP", self.key("wake", queue), BLOCK_S)
+        script, keys = self.bound("settle_and_claim", queue)
+        try:
+            if not isinstance(client, DirectClient):
+                await client.execute_command(*wait)
+                return None
+            _, reply = await client.execute_together(wait, ("EVALSHA", script.sha, len(keys), *keys, *self._words(lease, exchange)))
+        except Exception as error:
+            raise self.translated(error) from error
+        if isinstance(reply, Exception) and not isinstance(reply, NoScriptError):
+            raise self.translated(reply) from reply
+        return self._read_answer(queue, lease, reply) if isinstance(reply, list) else None
+
+    def _words(self, lease: str, exchange: Exchange) -> tuple[Any, ...]:
+        return (
+            lease, exchange.turn, self.lease_ms, self.head_start_ms, exchange.limit, exchange.slots, CLAIM_BYTES_MAX,
+            self.max_crashes - 1, len(exchange.succeeded) // 2, *exchange.succeeded, *exchange.reports,
+        )  # fmt: skip
 
     def _read_answer(self, queue: str, lease: str, reply: list[Any]) -> Answer:
         now, due_in, holding, newest, late, refused, cancel, paused, flat, pasts, missing = reply
@@ -178,13 +208,6 @@ class Store(DurableCalls):
         """A page of running tasks; a cursor of 0 begins and ends the walk."""
         cursor, flat = await self.command("running", "HSCAN", self.key("running", queue), cursor, "COUNT", PAGE)
         return int(cursor), [Held.read(task_id, value) for task_id, value in pairs(flat)]
-
-    async def wait_for_token(self, client: Client, queue: str) -> bool:
-        """Block on a connection of its own until a task may be there; False after BLOCK_S without one."""
-        try:
-            return await client.execute_command("BLPOP", self.key("wake", queue), BLOCK_S) is not None
-        except Exception as error:
-            raise self.translated(error) from error
 
     async def unroutable(self, queue: str, after: int) -> list[tuple[bytes, int, Record]]:
         """A page of held tasks that came after this arrival number: id, number, record."""

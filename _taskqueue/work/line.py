@@ -1,8 +1,9 @@
 """A line: one lease on one queue, and the only caller of it.
 
 Everything known about finished attempts goes out, and new claims come in, in one call. While a call is in flight the
-next batch gathers by itself; an idle line calls at once. After an error whose outcome is unknown the line first compares
-what it holds with what the store thinks it holds, then sends the same call again.
+next batch gathers by itself; an idle line calls at once. A line with room also stands at the store, with a claim that is
+carried out there as soon as a task comes. After an error whose outcome is unknown the line first compares what it holds
+with what the store thinks it holds, then sends the same call again.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ GATHER_S = 0.002
 POLL_S = 1.0
 """A missed wake-up is caught by this; also how soon a request to cancel is noticed."""
 RECONCILE_S = 5.0
+"""How long line and store may count differently: two calls may cross."""
 RETRY_FIRST_S, RETRY_MAX_S = 0.05, 2.0
 PREFETCH_MAX = 300
 
@@ -108,8 +110,11 @@ class Line:
         self._seen_unroutable = 0
         self._finished_before = 0
         self._finished_last = 0
-        self._reconciled_at = 0.0
+        self._agreed_at = 0.0
         self._unsure = False
+        self._standing = anyio.CancelScope()
+        self._place = anyio.Lock()
+        """held by whoever stands at the store, or sees to it that nobody does"""
         self.loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
 
@@ -173,14 +178,14 @@ class Line:
         await self._open()
         task_status.started()
         async with anyio.create_task_group() as group:
-            group.start_soon(self._listen)
+            group.start_soon(self._stand)
             while not self._over():
                 await self._until_a_call_is_due()
                 if self._crew.closing:
                     break
                 await self._exchange()
-            await self._end()
             group.cancel_scope.cancel()
+        await self._end()
 
     def _over(self) -> bool:
         return self._crew.closing or (self._crew.draining and not self.held)
@@ -189,7 +194,8 @@ class Line:
         """Tell what is settled, give everything else back, end the lease."""
         try:
             await self._store.settle_and_claim(self.queue, self.lease, self._compose(0))
-            await self._store.release(self.queue, self.lease, self.held - set(self._settled), close=True)
+            theirs = {held.id for held in await self._store.held_by(self.queue, self.lease)}
+            await self._store.release(self.queue, self.lease, theirs, close=True)
             self.held.clear()
         except StoreError as error:
             self.clean = False
@@ -338,9 +344,10 @@ class Line:
     # -- staying in step with the store -----------------------------------------------------------------------------
 
     async def _keep_in_step(self, answer: Answer) -> None:
-        now = self.loop.time()
         try:
-            if answer.holding != len(self.held) and now - self._reconciled_at > RECONCILE_S:
+            if answer.holding == len(self.held):
+                self._agreed_at = self.called_at
+            elif self.called_at - self._agreed_at > RECONCILE_S:
                 await self._reconcile()
             if answer.newest_unroutable > self._seen_unroutable:
                 await self._adopt()
@@ -350,13 +357,16 @@ class Line:
 
     async def _reconcile(self) -> None:
         """Give back what the store thinks this lease holds and nobody here knows; stop what it no longer holds."""
-        theirs = {held.id for held in await self._store.held_by(self.queue, self.lease)}
-        unknown = theirs - self.held
-        await self._store.release(self.queue, self.lease, unknown, holding=len(theirs & self.held))
+        self._armed.clear()
+        self._standing.cancel()
+        async with self._place:
+            theirs = {held.id for held in await self._store.held_by(self.queue, self.lease)}
+            unknown = theirs - self.held
+            await self._store.release(self.queue, self.lease, unknown, holding=len(theirs & self.held))
         for task_id in self.held - theirs - set(self._settled):
             if run := self.runs.get(task_id):
                 run.stop("fenced")
-        self._reconciled_at = self.loop.time()
+        self._agreed_at = self.loop.time()
         self._unsure = False
 
     async def _adopt(self) -> None:
@@ -394,17 +404,45 @@ class Line:
         """
         return min(PREFETCH_MAX, 2 * max(self._pool.finished - self._finished_before, self._finished_last))
 
-    async def _listen(self) -> None:
-        """Block on the wake-up token whenever the line is idle."""
+    # -- standing at the store --------------------------------------------------------------------------------------
+
+    async def _stand(self) -> None:
+        """Keep a claim waiting at the store whenever there is room, until cancelled."""
         pause_s = RETRY_FIRST_S
         while True:
             await self._armed.wait()
             try:
-                came = await self._store.wait_for_token(self._blocking, self.queue)
+                async with self._place:
+                    with anyio.CancelScope() as self._standing:
+                        await self._wait_and_claim()
             except StoreError:
+                self._unsure = True
                 pause_s = await self._pause(pause_s)
-                continue
-            pause_s = RETRY_FIRST_S
-            if came:
-                self._armed.clear()
-                self.poke()
+            else:
+                pause_s = RETRY_FIRST_S
+
+    async def _wait_and_claim(self) -> None:
+        exchange = Exchange(min(self._crew.room_for(self), CLAIM_MAX), max(0, self._pool.free))
+        if not exchange.limit or not self._armed.is_set():
+            self._armed.clear()
+            return
+        lease = self.lease
+        answer = await self._store.wait_and_claim(self._blocking, self.queue, lease, exchange)
+        if answer is None:
+            self._armed.clear()
+            self.poke()
+        elif lease == self.lease:  # else what it brought went with the lease
+            self._take_what_fits(answer, exchange)
+
+    def _take_what_fits(self, answer: Answer, exchange: Exchange) -> None:
+        """Take what came; what filled the room meanwhile came first, so the rest goes back."""
+        self.called_at = self.loop.time()
+        if answer.claims or answer.suspects:
+            self._armed.clear()
+        room = self._crew.room_for(self)
+        spare = answer.claims[room:]
+        del answer.claims[room:]
+        self.held.update(claim.id for claim in spare)
+        self.give_back(spare)
+        self._take(answer, exchange)
+        self._wake.set()

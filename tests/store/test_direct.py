@@ -65,7 +65,7 @@ async def test_a_cancelled_call_leaves_no_answer_behind(client: DirectClient) ->
 async def test_a_connection_that_the_server_closed_is_made_anew_unnoticed(client: DirectClient) -> None:
     (before,) = await ids_of(client, 1)
     second = aio.Redis.from_pool(client._library.connection_pool)
-    await second.execute_command("CLIENT", "KILL", "ID", before)
+    await second.client_kill_filter(_id=str(before))
     await anyio.sleep(0.05)
 
     assert await client.execute_command("ECHO", "again") == b"again"

@@ -194,6 +194,7 @@ async def test_who_waits_for_the_disk_holds_nobody_else_up(valkey: str, tmp_path
         async with asyncio.TaskGroup() as group:
             running = group.create_task(producer.run())
             await asyncio.sleep(0)
+            await producer.submit(submission(), level=Durability.DISK)  # the next sync is a second away
             waiting = [group.create_task(submit(Durability.DISK)) for _ in range(20)]
             await asyncio.sleep(0.01)
             await asyncio.wait([*waiting, *[group.create_task(submit(Durability.PRIMARY)) for _ in range(20)]])
