@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 
 import anyio
@@ -18,6 +17,7 @@ from _taskqueue.tasks.discovery import Registry
 from _taskqueue.work.isolation import Isolation
 from _taskqueue.work.line import Line
 from _taskqueue.work.pool import Pool
+from _taskqueue.work.shares import Shares
 
 DISCOVER_S = 5.0
 """How soon another process' new queue is noticed."""
@@ -55,18 +55,16 @@ class Dispatcher:
         self._queues, self._new_lease, self._random = queues, new_lease, random
         self._blocking = store.connector.blocking_client()
         self._news = anyio.Event()
+        self.shares = Shares(lambda: pool.free, self.lines.values)
         self.isolation = Isolation(pool, self.lines.__getitem__, self._poke_all)
 
     # -- what the lines ask -----------------------------------------------------------------------------------------
 
     def room_for(self, line: Line) -> int:
-        """How many tasks a line may hold more: its share of the free slots, by weight among the hungry."""
+        """How many tasks a line may ask for now."""
         if self.draining or self.quiet or self.isolation.closed:
             return 0
-        others = [one for one in self.lines.values() if one is not line]
-        free = self._pool.free - sum(one.asking for one in others) + line.prefetch
-        rivals = sum(one.weight for one in others if one.hungry)
-        return max(0, math.ceil(free * line.weight / (line.weight + rivals)))
+        return self.shares.room_for(line)
 
     def knows(self, task: str) -> bool:
         """Whether this worker has a handler for the name."""

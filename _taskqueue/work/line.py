@@ -25,6 +25,7 @@ from _taskqueue.store.answers import Answer, Exchange
 from _taskqueue.store.connect import Client
 from _taskqueue.store.store import CLAIM_MAX, Store
 from _taskqueue.work.pool import Pool
+from _taskqueue.work.shares import Shares
 
 GATHER = 64
 """Settlements worth a call while slots are busy …"""
@@ -35,7 +36,6 @@ POLL_S = 1.0
 RECONCILE_S = 5.0
 """How long line and store may count differently: two calls may cross."""
 RETRY_FIRST_S, RETRY_MAX_S = 0.05, 2.0
-PREFETCH_MAX = 300
 
 log = logging.getLogger("taskqueue.worker")
 
@@ -54,6 +54,9 @@ class Crew(Protocol):
 
     @property
     def closing(self) -> bool: ...
+
+    @property
+    def shares(self) -> Shares: ...
 
     def room_for(self, line: Line) -> int: ...
 
@@ -89,6 +92,8 @@ class Line:
         """the store may have more than it gave"""
         self.asking = 0
         """how many tasks the call in flight may bring"""
+        self.served = 0.0
+        """tasks that came, divided by the weight"""
         self.called_at = 0.0
         """event-loop time of the last call that was answered; each one keeps the lease alive"""
         self.clean = True
@@ -108,8 +113,6 @@ class Line:
         self._armed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._seen_unroutable = 0
-        self._finished_before = 0
-        self._finished_last = 0
         self._agreed_at = 0.0
         self._unsure = False
         self._standing = anyio.CancelScope()
@@ -168,7 +171,11 @@ class Line:
 
     def poke(self) -> None:
         """There may be something to claim."""
-        self.hungry = True
+        self._crew.shares.join(self)
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Look again whether there is anything to do."""
         self._wake.set()
 
     # -- the loop ---------------------------------------------------------------------------------------------------
@@ -231,16 +238,17 @@ class Line:
                 if self._pool.buffer and len(self._settled) < GATHER:
                     await self._gather()
                 return
-            if self.hungry and self._crew.room_for(self) > 0:
+            room = self._crew.room_for(self)
+            if (self.hungry and room > 0) or self._over():
                 return
-            if self._over():
-                return
-            if self._crew.room_for(self) > 0:  # else the token is for a worker that has room
+            if room > 0:  # else the token is for a worker that has room
                 self._armed.set()
+            else:
+                self._crew.shares.wait(self)
             with anyio.move_on_after(POLL_S * (1 + 0.5 * self._random())):
                 await self._wake.wait()
                 continue
-            self.hungry = True
+            self._crew.shares.join(self)
             return
 
     async def _gather(self) -> None:
@@ -265,11 +273,12 @@ class Line:
         told, self._told = self._told, []
         self.asking = min(self._crew.room_for(self), CLAIM_MAX)
         exchange = self._compose(self.asking)
-        self._finished_last = self._pool.finished - self._finished_before
-        self._finished_before = self._pool.finished
-        self.hungry = False
+        finished = self._pool.finished
+        if self.asking:
+            self.hungry = False
         answer = await self._send(exchange)
         self.asking = 0
+        self._crew.shares.note_pace(self._pool.finished - finished)
         if answer is None:
             await self._start_over(told)
             return
@@ -281,6 +290,7 @@ class Line:
             elif not done.done():
                 done.set_result(None)
         self._take(answer, exchange)
+        self._crew.shares.spread()
         await self._keep_in_step(answer)
 
     async def _send(self, exchange: Exchange) -> Answer | None:
@@ -305,7 +315,9 @@ class Line:
         claims, suspects = answer.claims, answer.suspects
         self.held.update(claim.id for claim in claims)
         self.held.update(claim.id for claim in suspects)
-        self.hungry = len(claims) + len(suspects) >= exchange.limit > 0
+        self.served += (len(claims) + len(suspects)) / self.weight
+        if len(claims) + len(suspects) >= exchange.limit > 0:
+            self.hungry = True
         if answer.refused:
             self._metrics.refused.labels(self._metrics.queue_label(self.queue)).inc(len(answer.refused))
         if answer.late_ms > 0:
@@ -396,14 +408,6 @@ class Line:
         await self._open()
         self.poke()
 
-    @property
-    def prefetch(self) -> int:
-        """How many to hold ready beyond the free slots: what finishes while two calls come and go, so slow tasks get none.
-
-        With that the next call leaves as soon as one has come, and the store works on it while the slots run what came.
-        """
-        return min(PREFETCH_MAX, 2 * max(self._pool.finished - self._finished_before, self._finished_last))
-
     # -- standing at the store --------------------------------------------------------------------------------------
 
     async def _stand(self) -> None:
@@ -442,7 +446,10 @@ class Line:
         room = self._crew.room_for(self)
         spare = answer.claims[room:]
         del answer.claims[room:]
-        self.held.update(claim.id for claim in spare)
-        self.give_back(spare)
+        if spare:
+            self.held.update(claim.id for claim in spare)
+            self.give_back(spare)
+            self.hungry = True
         self._take(answer, exchange)
+        self._crew.shares.spread()
         self._wake.set()
