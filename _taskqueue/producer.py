@@ -13,6 +13,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -114,15 +115,16 @@ class Lane:
     async def _store_it(self, batch: Sequence[tuple[str, Submission]]) -> dict[str, Denial] | StoreError:
         """Send until it is stored or the time is up; sending the same ids again changes nothing."""
         error: StoreError = StoreUnavailable("the store did not answer in time")
-        with anyio.move_on_after(_patience_s(self.level)):
-            while True:
-                try:
-                    return await self._store.submit(self.queue, batch, self.level)
-                except StoreUnavailable as passing:
-                    error = passing
-                    await anyio.sleep(RETRY_S)
-                except StoreError as final:
-                    return final
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_patience_s(self.level)):  # half of what anyio's costs, once for each call
+                while True:
+                    try:
+                        return await self._store.submit(self.queue, batch, self.level)
+                    except StoreUnavailable as passing:
+                        error = passing
+                        await anyio.sleep(RETRY_S)
+                    except StoreError as final:
+                        return final
         return error
 
     def _finish(self, batch: Iterable[Parcel], end: dict[str, Denial] | StoreError) -> None:

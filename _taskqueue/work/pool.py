@@ -81,10 +81,15 @@ class Pool:
             task_status.started()
 
     async def _slot(self) -> None:
-        buffer, execute, turn = self.buffer, self._execute, 0
+        buffer, execute = self.buffer, self._execute
         while True:
             with anyio.CancelScope() as scope:
-                while buffer and not scope.cancel_called:
+                turn = 0
+                while not scope.cancel_called:
+                    if not buffer:
+                        turn = 0
+                        await self._until_woken()
+                        continue
                     if not turn % TURN and len(buffer) > 1:
                         self._wake_one()
                     claim = buffer.popleft()
@@ -97,12 +102,11 @@ class Pool:
                     turn += 1
                     if not turn % TURN:
                         await anyio.lowlevel.checkpoint()
-            if buffer:
-                continue
-            turn = 0
-            future = asyncio.get_running_loop().create_future()
-            self._idle.append(future)
-            await future
+
+    async def _until_woken(self) -> None:
+        future = asyncio.get_running_loop().create_future()
+        self._idle.append(future)
+        await future
 
     async def run_one(self, claim: Claim) -> None:
         """Run a claim that was not offered."""

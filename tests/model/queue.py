@@ -260,8 +260,8 @@ class Queue:
         before = len(self.held_by(lease))
         refused = [one.id for one in reports if not self._report(lease, one)]
         refused += [task_id for task_id in succeeded if not self._succeed(lease, task_id)]
-        promoted, late = self._promote()
         self._expire()
+        promoted, late = self._promote()
         paused = "paused" in self.settings
         claims = [self._claim(task, lease, place < slots) for place, task in enumerate(self.line()[: 0 if paused else limit])]
         self.token |= bool((claims or promoted) and self.line())
@@ -386,8 +386,8 @@ class Queue:
 
     def promote(self) -> tuple[int, int, int, int]:
         """Gives: promoted, worst lateness, deadlines that passed, time to the next due task."""
-        count, late = self._promote()
         passed = self._expire()
+        count, late = self._promote()
         self.token |= count > 0
         self.keys = {name: key for name, key in self.keys.items() if key.until is None or key.until > self.now}
         return count, late, passed, self.due_in()

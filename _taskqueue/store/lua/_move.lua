@@ -5,11 +5,13 @@ local function wait_in(index, id, due_ms, priority)
   redis.call('ZADD', index, due_ms + priority / 16, id)
 end
 
+-- gives: how many were promoted, the worst lateness, and the score of the first that is not due
 local function promote(index, limit)
-  local due = redis.call('ZRANGE', index, '-inf', '(' .. string.format('%.0f', now + 1), 'BYSCORE', 'LIMIT', 0, limit, 'WITHSCORES')
-  if #due == 0 then
-    return 0, 0
+  local head = redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')[2]
+  if not head or math.floor(tonumber(head)) > now then
+    return 0, 0, head
   end
+  local due = redis.call('ZRANGE', index, '-inf', '(' .. string.format('%.0f', now + 1), 'BYSCORE', 'LIMIT', 0, limit, 'WITHSCORES')
   local ids, scores = {}, {}
   for i = 1, #due, 2 do
     local score = tonumber(due[i + 1])
@@ -21,7 +23,18 @@ local function promote(index, limit)
   redis.call('ZREM', index, unpack(ids))
   redis.call('ZADD', pending, unpack(scores))
   tell('pending', ids)
-  return #ids, now - math.floor(tonumber(due[2]))
+  return #ids, now - math.floor(tonumber(due[2])), redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')[2]
+end
+
+-- gives: promoted of both indexes, the worst lateness, ms to the next due task or -1
+local function promote_all(limit)
+  local first, late, due = promote(scheduled, limit)
+  local second, late_again, again = promote(retrying, limit)
+  if due and again then
+    due = math.min(tonumber(due), tonumber(again))
+  end
+  due = due or again
+  return first + second, math.max(late, late_again), due and math.max(0, math.floor(tonumber(due)) - now) or -1
 end
 
 local function expire(limit)
@@ -40,14 +53,4 @@ local function expire(limit)
     finish('expired', gone)
   end
   return #ids
-end
-
-local function next_due()
-  local due = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2]
-  local again = redis.call('ZRANGE', retrying, 0, 0, 'WITHSCORES')[2]
-  if due and again then
-    due = math.min(tonumber(due), tonumber(again))
-  end
-  due = due or again
-  return due and math.max(0, math.floor(tonumber(due)) - now) or -1
 end

@@ -4,10 +4,9 @@
 -- args:  head_start_ms:number, limit:number
 -- uses:  now, wake, tell, tally, fail, finish, move
 -- gives: {promoted, worst lateness ms, expired, ms to the next due task or -1}
-local first, late = promote(scheduled, limit)
-local second, late_again = promote(retrying, limit)
 local gone = expire(limit)
-if first + second > 0 then
+local promoted, late, due_in = promote_all(limit)
+if promoted > 0 then
   leave_token()
 end
 local over = redis.call('ZRANGE', unique_ends, '-inf', now, 'BYSCORE', 'LIMIT', 0, limit)
@@ -15,4 +14,4 @@ if #over > 0 then
   redis.call('ZREM', unique_ends, unpack(over))
   redis.call('HDEL', uniques, unpack(over))
 end
-return {first + second, math.max(late, late_again), gone, next_due()}
+return {promoted, late, gone, due_in}

@@ -152,23 +152,24 @@ tell('pending', waiting_ids)
 tell('scheduled', snoozed_ids)
 tell('progress', progressed)
 
-local first, late = promote(scheduled, 500)
-local second, late_again = promote(retrying, 500)
 local paused = redis.call('HEXISTS', settings, 'paused')
 if expire(1000) == 1000 or paused == 1 then
   limit = 0
 end
+local promoted, late, due_in = promote_all(500)
 
 local claimed, claimed_ids, pasts, missing, taken, bytes, chunk = {}, {}, {}, {}, 0, 0, 8
 local retried = limit > 0 and redis.call('EXISTS', tries) == 1
 local saved = limit > 0 and redis.call('EXISTS', checkpoints) == 1
-local full = false
+local full, too_large = false, false
 while taken < limit and not full do
-  local popped = redis.call('ZPOPMIN', pending, math.min(chunk, limit - taken))
+  local wanted = math.min(chunk, limit - taken)
+  local popped = redis.call('ZPOPMIN', pending, wanted)
   local count = #popped / 2
   if count == 0 then
     break
   end
+  full = count < wanted
   local ids, values = {}, {}
   for i = 1, count do
     ids[i] = popped[i * 2 - 1]
@@ -178,9 +179,9 @@ while taken < limit and not full do
   local kept = saved and redis.call('HMGET', checkpoints, unpack(ids))
   for i = 1, count do
     local id, score, body = ids[i], popped[i * 2], bodies[i]
-    if body and (full or bytes > 0 and bytes + #body > bytes_max) then
+    if body and (too_large or bytes > 0 and bytes + #body > bytes_max) then
       redis.call('ZADD', pending, score, id)
-      full = true
+      full, too_large = true, true
     elseif body then
       local attempt, crashes = 1, 0
       local flag = taken < slots and 's' or 'p'
@@ -217,7 +218,7 @@ tally('claimed', taken)
 tell('running', claimed_ids)
 
 local holding = redis.call('HINCRBY', holdings, lease, taken - left)
-if taken + first + second > 0 and redis.call('ZCARD', pending) > 0 then
+if taken + promoted > 0 and redis.call('ZCARD', pending) > 0 then
   leave_token()
 end
 local to_cancel = {}
@@ -230,4 +231,4 @@ if asked then
   end
 end
 local newest = redis.call('ZRANGE', unroutable, -1, -1, 'WITHSCORES')[2]
-return {now, next_due(), holding, tonumber(newest) or 0, math.max(late, late_again), refused, to_cancel, paused, claimed, pasts, missing}
+return {now, due_in, holding, tonumber(newest) or 0, late, refused, to_cancel, paused, claimed, pasts, missing}
