@@ -33,7 +33,7 @@ class Answer:
     """What the store answers to an Exchange."""
 
     now_ms: int
-    due_in_ms: int
+    due_in_us: int
     """-1: nothing waits for its time"""
     holding: int
     newest_unroutable: int

@@ -270,7 +270,7 @@ class Store(DurableCalls):
     # -- upkeep -----------------------------------------------------------------------------------------------------
 
     async def promote(self, queue: str) -> tuple[int, int, int, int]:
-        """Gives: promoted, worst lateness ms, expired, ms to the next due task or -1."""
+        """Gives: promoted, worst lateness ms, expired, µs to the next due task or -1."""
         promoted, late, expired, due_in = await self.run("promote", queue, self.head_start_ms, PAGE)
         return promoted, late, expired, due_in
 

@@ -333,7 +333,7 @@ class Line:
             self._pool.offer(claims)
         for task_id in answer.cancel:
             self._stop_one(task_id)
-        self._set_timer(answer.due_in_ms)
+        self._set_timer(answer.due_in_us)
 
     def _observe_waits(self, claims: list[Claim], now_ms: int) -> None:
         observe = self._metrics.wait(self.queue).observe
@@ -348,10 +348,10 @@ class Line:
             outcome = wire.encode(Outcome(back[0].attempt, 0, 0, ""))
             self.settle("cancel", task_id, 0, b"", outcome)
 
-    def _set_timer(self, due_in_ms: int) -> None:
+    def _set_timer(self, due_in_us: int) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None if due_in_ms < 0 else self.loop.call_later(due_in_ms / 1000 + 0.0005, self.poke)
+        self._timer = None if due_in_us < 0 else self.loop.call_later(due_in_us / 1e6, self.poke)
 
     # -- staying in step with the store -----------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ from tests.model.values import Claim, Report, Wish
 
 QUEUE = "default"
 CLOCK = "the clock of the model"
-NOW = f"local now = tonumber(redis.call('GET', '{CLOCK}'))"
+NOW = f"local now, past_us = tonumber(redis.call('GET', '{CLOCK}')), 0"
 TASK = "echo"
 ERRORS = {"boom": Failure("ValueError", "boom"), "bang": Failure("KeyError", "bang"), "lost": Failure("WorkerLost", "")}
 ATTEMPT = wire.encode(Attempt(1, Ending.ERROR, 1, 1, "worker", ERRORS["boom"]))
@@ -142,7 +142,7 @@ class Bench:
         assert answer.missing == []
         return {
             "claims": _claims(answer.claims), "suspects": _claims(answer.suspects),
-            "refused": [one.decode() for one in answer.refused], "late": answer.late_ms, "due_in": answer.due_in_ms,
+            "refused": [one.decode() for one in answer.refused], "late": answer.late_ms, "due_in_us": answer.due_in_us,
             "holding": answer.holding, "cancel": {one.decode() for one in answer.cancel}, "paused": answer.paused,
             "newest": answer.newest_unroutable,
         }  # fmt: skip

@@ -71,6 +71,10 @@ class Queue:
         waiting = self.in_state(State.SCHEDULED, State.RETRYING)
         return max(0, waiting[0].at - self.now) if waiting else -1
 
+    def due_in_us(self) -> int:
+        """Exact, since its clock has whole milliseconds."""
+        return max(-1, self.due_in() * 1_000)
+
     # -- producing --------------------------------------------------------------------------------------------------
 
     def submit(self, wishes: Sequence[Wish]) -> dict[str, tuple[str, str]]:
@@ -269,7 +273,7 @@ class Queue:
         return {
             "claims": [claim for claim in claims if claim[2] < SUSPECT_AT],
             "suspects": [claim for claim in claims if claim[2] >= SUSPECT_AT],
-            "refused": refused, "late": late, "due_in": self.due_in(), "holding": self.holding[lease],
+            "refused": refused, "late": late, "due_in_us": self.due_in_us(), "holding": self.holding[lease],
             "cancel": {task.id for task in self.held_by(lease) if task.asked}, "paused": paused, "newest": self._newest(),
         }  # fmt: skip
 
@@ -385,12 +389,12 @@ class Queue:
     # -- upkeep -----------------------------------------------------------------------------------------------------
 
     def promote(self) -> tuple[int, int, int, int]:
-        """Gives: promoted, worst lateness, deadlines that passed, time to the next due task."""
+        """Gives: promoted, worst lateness, deadlines that passed, µs to the next due task."""
         passed = self._expire()
         count, late = self._promote()
         self.token |= count > 0
         self.keys = {name: key for name, key in self.keys.items() if key.until is None or key.until > self.now}
-        return count, late, passed, self.due_in()
+        return count, late, passed, self.due_in_us()
 
     def _promote(self) -> tuple[int, int]:
         due = [task for task in self.in_state(State.SCHEDULED, State.RETRYING) if task.at <= self.now]

@@ -26,7 +26,7 @@ local function promote(index, limit)
   return #ids, now - math.floor(tonumber(due[2])), redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')[2]
 end
 
--- gives: promoted of both indexes, the worst lateness, ms to the next due task or -1
+-- gives: promoted of both indexes, the worst lateness, µs to the next due task or -1
 local function promote_all(limit)
   local first, late, due = promote(scheduled, limit)
   local second, late_again, again = promote(retrying, limit)
@@ -34,7 +34,7 @@ local function promote_all(limit)
     due = math.min(tonumber(due), tonumber(again))
   end
   due = due or again
-  return first + second, math.max(late, late_again), due and math.max(0, math.floor(tonumber(due)) - now) or -1
+  return first + second, math.max(late, late_again), due and math.max(0, (math.floor(tonumber(due)) - now) * 1000 - past_us) or -1
 end
 
 local function expire(limit)

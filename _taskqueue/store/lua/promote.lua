@@ -3,7 +3,7 @@
 -- keys:  pending, scheduled, retrying, uniques, unique_ends
 -- args:  head_start_ms:number, limit:number
 -- uses:  now, wake, tell, tally, fail, finish, move
--- gives: {promoted, worst lateness ms, expired, ms to the next due task or -1}
+-- gives: {promoted, worst lateness ms, expired, µs to the next due task or -1}
 local gone = expire(limit)
 local promoted, late, due_in = promote_all(limit)
 if promoted > 0 then

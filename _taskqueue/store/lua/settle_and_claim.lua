@@ -8,7 +8,7 @@
 -- args:  lease, turn:number, lease_ms:number, head_start_ms:number, limit:number, slots:number, bytes_max:number, suspect_at:number, succeeded_count:number, ...
 -- rest:  succeeded_count times (id, outcome), then per other report: verb, id, number, text, text, fault
 -- uses:  drain, now, wake, held, tell, tally, fail, finish, move
--- gives: nil when the lease is gone, else {now, ms to the next due task or -1, tasks held, newest unroutable, worst lateness ms, refused ids, ids to cancel, paused, claimed: id, score, record …, pasts: index, tries, checkpoint …, ids without a record}
+-- gives: nil when the lease is gone, else {now, µs to the next due task or -1, tasks held, newest unroutable, worst lateness ms, refused ids, ids to cancel, paused, claimed: id, score, record …, pasts: index, tries, checkpoint …, ids without a record}
 local expiry = redis.call('ZSCORE', leases, lease)
 if not expiry then
   return false
