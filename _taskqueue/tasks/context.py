@@ -149,7 +149,7 @@ class Context:
     def log(self) -> AttemptLog:
         """A logger whose lines carry the task's id and are kept with the attempt."""
         if self._log is None:
-            self._log = AttemptLog(self, self._desk.keep_line)
+            self._log = AttemptLog({"task_id": self.id, "task": self.task, "attempt": self.attempt}, self._desk.keep_line)
         return self._log
 
     def progress(self, done: float, total: float | None = None, message: str | None = None) -> Awaitable[None]:
@@ -205,17 +205,14 @@ def current() -> Context:
 class AttemptLog(logging.LoggerAdapter[logging.Logger]):
     """A standard logger with the task's fields on each record; every line is also kept with the attempt."""
 
-    def __init__(self, context: Context, keep_line: Callable[[str], None]) -> None:
-        super().__init__(logging.getLogger("taskqueue.handler"), {})
-        self._context = context
+    def __init__(self, fields: Mapping[str, object], keep_line: Callable[[str], None]) -> None:
+        super().__init__(logging.getLogger("taskqueue.handler"), fields)
         self._keep_line = keep_line
         self._lines = 0
         self._chars = 0
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        extra = dict(kwargs.get("extra") or {})
-        extra |= {"task_id": self._context.id, "task": self._context.task, "attempt": self._context.attempt}
-        return msg, {**kwargs, "extra": extra}
+        return msg, {**kwargs, "extra": {**(kwargs.get("extra") or {}), **(self.extra or {})}}
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         if self.isEnabledFor(level):

@@ -101,6 +101,10 @@ class Run:
                 self.scope.cancel()
 
     @property
+    def id(self) -> str:
+        return self.claim.id.decode()
+
+    @property
     def task_name(self) -> str:
         return self.spec.name
 
@@ -147,7 +151,7 @@ class Run:
         """Its handler blocks the event loop; called from the heartbeat's thread."""
         self.execution.blockers.add(self.spec.name)
         self.keep_line(f"WARNING the handler has blocked the event loop for {seconds:.1f} s, at:\n{stack.rstrip()}")
-        return Block(self.context.id, stack)
+        return Block(self.id, stack)
 
 
 def run_on(frame: FrameType | None) -> Run | None:
@@ -209,6 +213,7 @@ class Execution:
         finally:
             del self.runs[run]
             line.runs.pop(claim.id, None)
+            del run.context  # a circle, which would keep the payload until the garbage collector comes by
 
     @property
     def busy_threads(self) -> int:
@@ -339,7 +344,7 @@ class Execution:
             await self._fail(run, error)
 
     def _refused(self, run: Run) -> None:
-        log.warning("task %s: its lease ended while it ran here; the answer is dropped, another worker has it", run.context.id)
+        log.warning("task %s: its lease ended while it ran here; the answer is dropped, another worker has it", run.id)
 
     def _succeed(self, run: Run, result: Any) -> None:
         claim = run.claim
@@ -401,7 +406,7 @@ class Execution:
             except asyncio.CancelledError:
                 raise
             except BaseException:
-                log.exception("the hook %s failed for task %s; the task is settled all the same", hook.__qualname__, run.context.id)
+                log.exception("the hook %s failed for task %s; the task is settled all the same", hook.__qualname__, run.id)
 
 
 class HandlerQuit(Exception):

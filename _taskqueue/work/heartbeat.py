@@ -139,7 +139,7 @@ class Heartbeat:
         frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - the documented way, odd name or not
         stack = _stack_of(frame) if frame else "(unknown)"
         run = run_on(frame)
-        who = f"task {run.context.id} ({run.task_name})" if run else "a handler"
+        who = f"task {run.id} ({run.task_name})" if run else "a handler"
         self.block = run.blocks(lag_s, stack) if run else Block("", stack)
         log.warning("%s blocks the event loop for %.1f s now, at:\n%s", who, lag_s, stack)
 

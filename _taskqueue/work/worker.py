@@ -170,7 +170,7 @@ class Worker:
             run.stop("released")
         await self._until_idle(CLEANUP_S, None)
         for run in self._execution.runs:
-            log.warning("task %s does not stop; leaving it behind", run.context.id)
+            log.warning("task %s does not stop; leaving it behind", run.id)
         return len(left)
 
     # -- what others see --------------------------------------------------------------------------------------------
