@@ -26,7 +26,7 @@ from _taskqueue import __version__
 from _taskqueue.cli import EXIT_OK, complain, handler_modules, leave, read_command_line
 from _taskqueue.domain.backoff import Backoff
 from _taskqueue.domain.errors import Cancel, Discard, Retry, TaskqueueError, UsageError
-from _taskqueue.life import EXIT_LEFT_BEHIND, Life, running
+from _taskqueue.life import EXIT_LEFT_BEHIND, Life, running, spare_the_collector
 from _taskqueue.logs import set_up_logs
 from _taskqueue.metrics import Metrics
 from _taskqueue.settings import Loaded
@@ -119,6 +119,7 @@ async def serve(loaded: Loaded, modules: Sequence[str]) -> int:
                 await parts.start(site.run)
                 await parts.start(run_server, site.app, api_socket, life.stopping.wait)
             life.start()
+            spare_the_collector()
             log.info("ready: %s", " and ".join([*urls[:-1], f"{urls[-1]}/metrics"]), extra={"event": "process.ready"})
     log.info("stopped", extra={"event": "process.stopped"})
     return EXIT_OK if worker is None or worker.clean else EXIT_LEFT_BEHIND

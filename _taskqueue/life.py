@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -22,6 +23,14 @@ EXIT_LEFT_BEHIND = 75
 """EX_TEMPFAIL: not all ended in order; leases do the rest."""
 
 log = logging.getLogger("taskqueue")
+
+
+def spare_the_collector() -> None:
+    """Take all that is loaded out of the garbage collector's sight (docs.python.org, gc.freeze): it will not go away, and to
+    walk over it again and again took the slowest hundredth of requests from 9 to 16 ms.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 class Life:

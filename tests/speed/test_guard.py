@@ -29,8 +29,8 @@ SETS = 20_000
 SUBMITTED, AT_ONCE = 20_000, 500
 ROUNDS = 3
 
-WORKER_MAX = 48.0
-"""Turns of the loop below that a worker may take for a task; 30 on an idle machine and 32 on a busy one when this was written."""
+WORKER_MAX = 36.0
+"""Turns of the loop below that a worker may take for a task; 22 to 24 on an idle machine and 25 on a busy one when this was written."""
 SUBMIT_MAX = 26.0
 """And a producer for a task submitted in bulk; it was 17."""
 REDIS_MAX = 10.5
