@@ -58,6 +58,7 @@ export const app = {
   },
 
   async refresh() { await Promise.all([app.view, app.drawer].filter(Boolean).map((view) => view.load?.())); app.redraw(); },
+  renew() { app.refresh().catch(() => app.redraw()); }, // unasked: what cannot be read again stays as it is, and the stream says why
 };
 
 function paint(element, view) {
@@ -109,10 +110,10 @@ function bar() {
 // -- live --
 
 function heard(name, data) {
-  if (name === "stats" && deaf) { deaf = false; app.refresh(); } // from here on everything is told; what came since the view was read is not
+  if (name === "stats" && deaf) { deaf = false; app.renew(); } // from here on everything is told; what came since the view was read is not
   if (name === "stats") { const failing = (data.dead ?? 0) + (data.retrying ?? 0); if (failing !== app.failing) { app.failing = failing; rail(); } }
   if (name === "queue") app.queues.set(data.queue, data);
-  if (name === "reset") { app.refresh(); return; }
+  if (name === "reset") { app.renew(); return; }
   for (const view of [app.view, app.drawer]) if (view?.hears?.(name, data)) app.redraw();
 }
 
