@@ -17,7 +17,6 @@ from _taskqueue.domain.errors import UsageError
 from _taskqueue.settings import OPTIONS, Loaded, load_settings
 
 EXIT_OK, EXIT_USAGE = 0, 2
-"""75 is EX_TEMPFAIL of sysexits.h: stopped in order, but the store was away and leases do the rest."""
 
 _HEADLINE = "A task queue in one process: HTTP API, workers, scheduler and metrics on Redis."
 

@@ -2,8 +2,7 @@
 
 redis-py 8.1 takes 47 µs of CPU to send PING and read its answer: locks, a condition, a task for the time-out of the write,
 records of what the pool does. Its connections alone take 8, and 16 with what is here: a limit, a time-out for the whole
-call, and redis-py's look at a connection before it is used again. Two such calls lie between the submission of a task and
-its start.
+call, and redis-py's look at a connection before it is used again. Every request of the API makes at least one such call.
 """
 
 from __future__ import annotations

@@ -147,9 +147,9 @@ class Store(DurableCalls):
     async def wait_and_claim(self, client: Client, queue: str, lease: str, exchange: Exchange) -> Answer | None:
         """Block until a task may be there, at most BLOCK_S, and claim.
 
-        The claim waits at the server behind the wake-up (redis.io, "BLPOP": what a blocked client sends meanwhile is done
-        when it is unblocked), so a task that comes is claimed without a further round trip. Only BLPOP holds the claim
-        back: it settles nothing and has no turn.
+        The claim waits at the server behind the wake-up, so a task that comes is claimed without a further round trip:
+        what a blocked client has sent is done when it is unblocked (processInputBuffer in networking.c, of Redis and
+        Valkey alike). It may arrive late, so it settles nothing and has no turn.
 
         Returns:
             None when the caller should claim by itself: the lease is gone, the server was restarted, or it is a Cluster

@@ -315,8 +315,9 @@ class Line:
         claims, suspects = answer.claims, answer.suspects
         self.held.update(claim.id for claim in claims)
         self.held.update(claim.id for claim in suspects)
-        self.served += (len(claims) + len(suspects)) / self.weight
-        if len(claims) + len(suspects) >= exchange.limit > 0:
+        came = len(claims) + len(suspects)
+        self._crew.shares.serve(self, came)
+        if came >= exchange.limit > 0:
             self.hungry = True
         if answer.refused:
             self._metrics.refused.labels(self._metrics.queue_label(self.queue)).inc(len(answer.refused))

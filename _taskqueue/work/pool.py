@@ -81,10 +81,9 @@ class Pool:
             task_status.started()
 
     async def _slot(self) -> None:
-        buffer, execute = self.buffer, self._execute
+        buffer, execute, turn = self.buffer, self._execute, 0
         while True:
             with anyio.CancelScope() as scope:
-                turn = 0
                 while not scope.cancel_called:
                     if not buffer:
                         turn = 0

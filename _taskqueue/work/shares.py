@@ -1,7 +1,7 @@
 """How the free slots of a worker are shared among its queues: starts in proportion to the weights of the hungry.
 
-Start-time fair queueing (Goyal, Vin and Cheng, 1996): each claimant counts what it was served, divided by its weight;
-who was served least comes first, and one that was idle joins at the least of the others, without credit for its absence.
+After start-time fair queueing (Goyal, Vin and Cheng, 1996): each claimant counts what it was served, divided by its weight;
+who was served least comes first, and one that was idle joins where the others are, without credit for its absence.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ class Shares:
         self._free, self._claimants = free, claimants
         self._waiting: dict[Claimant, None] = {}
         self._paces = deque([0], maxlen=2)
+        self._reached = 0.0
+        """where the last to be served stood"""
 
     def note_pace(self, finished: int) -> None:
         """Tell how many tasks ended during a call."""
@@ -67,8 +69,14 @@ class Shares:
     def join(self, one: Claimant) -> None:
         """It is hungry from now on."""
         if not one.hungry and not one.asking:
-            one.served = max(one.served, min((other.served for other in self._claimants() if other.hungry), default=0.0))
+            one.served = max(one.served, self._reached)
         one.hungry = True
+
+    def serve(self, one: Claimant, count: int) -> None:
+        """It got so many tasks."""
+        if count:
+            self._reached = max(self._reached, one.served)
+            one.served += count / one.weight
 
     def wait(self, one: Claimant) -> None:
         """It found no room; it is woken when there is some."""

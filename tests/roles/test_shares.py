@@ -31,10 +31,6 @@ class Queue:
     def wake(self) -> None:
         self.woken += 1
 
-    def take(self, count: int) -> int:
-        self.served += count / self.weight
-        return count
-
 
 class Pool:
     """Free slots, and the shares of these queues in them."""
@@ -52,7 +48,8 @@ def test_starts_are_shared_by_weight_however_few_slots_there_are(weights: tuple[
         pool = Pool(free, *queues)
         for at in range(len(queues)):
             queue = queues[(turn + at) % len(queues)]
-            taken = queue.take(pool.shares.room_for(queue))
+            taken = pool.shares.room_for(queue)
+            pool.shares.serve(queue, taken)
             started[queues.index(queue)] += taken
             pool.free -= taken
         assert pool.free < free, "a free slot is always for somebody"
@@ -73,12 +70,30 @@ def test_what_others_ask_for_is_gone_and_they_stay_rivals() -> None:
 
 
 def test_to_have_been_idle_is_no_credit() -> None:
-    busy, back, calling = Queue(served=500.0), Queue(hungry=False), Queue(hungry=False, asking=2)
-    shares = Pool(1, busy, back, calling).shares
-    shares.join(back)
+    for asking in (0, 1):  # whether the busy one is between two calls or in one
+        busy, back = Queue(), Queue(hungry=False)
+        pool = Pool(1, busy, back)
+        for _ in range(500):
+            pool.shares.serve(busy, 1)
+        busy.hungry, busy.asking = False, asking
+        pool.shares.join(back)
+        busy.hungry, busy.asking = True, 0
+
+        started: Counter[Queue] = Counter()
+        for _ in range(100):
+            first = max(busy, back, key=pool.shares.room_for)
+            pool.shares.serve(first, 1)
+            started[first] += 1
+        assert started[busy] == started[back] == 50
+
+
+def test_who_is_in_a_call_is_not_moved() -> None:
+    busy, calling = Queue(served=500.0), Queue(hungry=False, asking=2)
+    shares = Pool(1, busy, calling).shares
+    shares.serve(busy, 1)
     shares.join(calling)
 
-    assert (back.hungry, back.served, calling.served) == (True, 500.0, 0.0)
+    assert (calling.hungry, calling.served) == (True, 0.0)
 
 
 def test_only_what_ends_during_calls_is_held_ready() -> None:

@@ -161,15 +161,15 @@ local promoted, late, due_in = promote_all(500)
 local claimed, claimed_ids, pasts, missing, taken, bytes, chunk = {}, {}, {}, {}, 0, 0, 8
 local retried = limit > 0 and redis.call('EXISTS', tries) == 1
 local saved = limit > 0 and redis.call('EXISTS', checkpoints) == 1
-local full, too_large = false, false
-while taken < limit and not full do
+local last, full = false, false
+while taken < limit and not last do
   local wanted = math.min(chunk, limit - taken)
   local popped = redis.call('ZPOPMIN', pending, wanted)
   local count = #popped / 2
   if count == 0 then
     break
   end
-  full = count < wanted
+  last = count < wanted
   local ids, values = {}, {}
   for i = 1, count do
     ids[i] = popped[i * 2 - 1]
@@ -179,9 +179,9 @@ while taken < limit and not full do
   local kept = saved and redis.call('HMGET', checkpoints, unpack(ids))
   for i = 1, count do
     local id, score, body = ids[i], popped[i * 2], bodies[i]
-    if body and (too_large or bytes > 0 and bytes + #body > bytes_max) then
+    if body and (full or bytes > 0 and bytes + #body > bytes_max) then
       redis.call('ZADD', pending, score, id)
-      full, too_large = true, true
+      last, full = true, true
     elseif body then
       local attempt, crashes = 1, 0
       local flag = taken < slots and 's' or 'p'

@@ -58,7 +58,7 @@ export const app = {
   },
 
   async refresh() { await Promise.all([app.view, app.drawer].filter(Boolean).map((view) => view.load?.())); app.redraw(); },
-  renew() { app.refresh().catch(() => app.redraw()); }, // unasked: what cannot be read again stays as it is, and the stream says why
+  renew() { app.refresh().catch(() => app.redraw()); }, // unasked, so what cannot be read again stays as it is
 };
 
 function paint(element, view) {
