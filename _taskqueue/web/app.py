@@ -12,7 +12,7 @@ from _taskqueue.domain.errors import StoreError
 from _taskqueue.metrics import Metrics
 from _taskqueue.web.access import COOKIE, Access, Visit
 from _taskqueue.web.audit import Audit
-from _taskqueue.web.connection import STREAMED, Connection, StreamRequest
+from _taskqueue.web.connection import STREAMED, feed
 from _taskqueue.web.frame import add_frame, refuse_cross_site, request_id
 from _taskqueue.web.problems import Problem, from_http, from_store
 from _taskqueue.web.routing import Mounted, Route, mount
@@ -28,8 +28,6 @@ def create_app(
 ) -> Quart:
     """The API as an ASGI application."""
     app = Quart("taskqueue", static_folder=None)
-    app.request_class = StreamRequest
-    app.asgi_http_class = Connection
     app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES_MAX
     _add_errors(app, mounted)
     add_frame(app, metrics, origins)
@@ -50,6 +48,7 @@ def create_app(
         return response
 
     mount(app, resources, gate, mounted)
+    app.asgi_app = feed(app.asgi_app, BODY_BYTES_MAX)  # type: ignore[assignment]  # as its documents do
     return app
 
 

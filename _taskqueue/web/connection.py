@@ -3,83 +3,138 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 import msgspec
-from quart import Request
-from quart.asgi import ASGIHTTPConnection
-from quart.wrappers.request import Body
 
 HEAD_BYTES_MAX = 32 * 1024
 URL_BYTES_MAX = 8 * 1024
 CHUNKS_FREE, BYTES_A_CHUNK = 4_096, 64
 """A body may come in this many parts, and one more for each so many bytes: each costs 7 µs."""
-BUFFER_BYTES = 1024 * 1024
-"""A streamed body is read this far ahead."""
 STREAMED = "application/x-ndjson"
+UPLOAD = "taskqueue.upload"
+"""Where a request's scope has its streamed body, an :class:`Upload`."""
 SINGLE = (b"authorization", b"idempotency-key", b"x-request-id", b"content-type", b"origin", b"sec-fetch-site")
 """Headers of which two would be read one way here and another way there."""
 
-
-class StreamBody(Body):
-    """A body that can be read as it comes; what is not read yet holds the sender back."""
-
-    def __init__(self, expected_content_length: int | None, max_content_length: int | None) -> None:
-        super().__init__(None, max_content_length)
-        self._read = asyncio.Event()
-        self.waiting = 0
-        """bytes that came and were not read"""
-
-    def append(self, data: bytes) -> None:
-        """Take a part."""
-        self.waiting += len(data)
-        super().append(data)
-
-    async def __anext__(self) -> bytes:
-        data = await super().__anext__()
-        self.waiting = 0
-        self._read.set()
-        return data
-
-    async def room(self) -> None:
-        """Wait until most of what came was read."""
-        while self.waiting > BUFFER_BYTES:
-            self._read.clear()
-            await self._read.wait()
+Message = dict[str, Any]
+Scope = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Any, Any, Any], Coroutine[Any, Any, None]]
+"""An ASGI application, and what it is called with."""
 
 
-class StreamRequest(Request):
-    """A request with such a body."""
+class Upload:
+    """A body that is read as it comes: what nobody has asked for yet stays with the sender.
 
-    body_class = StreamBody
+    Args:
+        receive: gives the messages of one ASGI connection.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._over = asyncio.Event()
+        self._begun = self._gone = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """The parts of the body; they end early when the client hangs up, which cancels who reads them."""
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                self._gone = True
+                break
+            more = message.get("more_body", False)
+            if part := message.get("body", b""):
+                yield part
+        self._over.set()
+        if self._gone:
+            await asyncio.Event().wait()  # the framework cancels the request as soon as it hears of it
+
+    async def receive(self) -> Message:
+        """What the framework gets to see: a request without a body, and the client's hanging up."""
+        if not self._begun:
+            self._begun = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self._over.wait()
+        while not self._gone:
+            self._gone = (await self._receive())["type"] != "http.request"
+        return {"type": "http.disconnect"}
+
+    def answering(self, send: Send) -> Send:
+        """As ``send``; what is left of the body when the answer is out is dropped."""
+
+        async def sent(message: Message) -> None:
+            await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                self._over.set()
+
+        return sent
 
 
-class Connection(ASGIHTTPConnection):
-    """Hands the parts of a request over, as fast as they are read."""
+def upload_of(request: Any) -> Upload:
+    """The body of a request that streams it."""
+    found: Upload = request.scope[UPLOAD]
+    return found
 
-    async def handle_messages(self, request: Request, receive: Any) -> None:
-        """Read until the request is whole, then until the client hangs up."""
-        chunks = size = 0
-        while True:
-            if isinstance(request.body, StreamBody) and request.mimetype == STREAMED:
-                await request.body.room()
+
+def feed(app: App, bytes_max: int) -> App:
+    """The app behind a reader of bodies: streamed ones are left to who asks for them (``scope[UPLOAD]``), others end at a limit."""
+
+    async def fed(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        whole = _without_crumbs(receive)
+        kind = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+        if kind.partition(b";")[0].strip().lower() == STREAMED.encode():
+            upload = Upload(whole)
+            await app({**scope, UPLOAD: upload}, upload.receive, upload.answering(send))
+        else:
+            await app(scope, _up_to(bytes_max, whole), send)
+
+    return fed
+
+
+def _without_crumbs(receive: Receive) -> Receive:
+    """Hang up on a body that comes in crumbs."""
+    chunks = size = 0
+
+    async def counted() -> Message:
+        nonlocal chunks, size
+        message = await receive()
+        chunks, size = chunks + 1, size + len(message.get("body", b""))
+        return {"type": "http.disconnect"} if chunks > CHUNKS_FREE + size / BYTES_A_CHUNK else message
+
+    return counted
+
+
+def _up_to(bytes_max: int, receive: Receive) -> Receive:
+    """Cut a body off one byte after its limit, where the framework refuses it, and drop the rest."""
+    size = 0
+
+    async def limited() -> Message:
+        nonlocal size
+        while size > bytes_max:
             message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            part = message.get("body", b"")
-            chunks, size = chunks + 1, size + len(part)
-            if chunks > CHUNKS_FREE + size / BYTES_A_CHUNK:
-                return  # a body in crumbs: hang up
-            request.body.append(part)
-            if not message.get("more_body", False):
-                request.body.set_complete()
+            if message["type"] != "http.request":
+                return message
+        message = await receive()
+        body = message.get("body", b"")
+        size += len(body)
+        if size <= bytes_max:
+            return message
+        return {"type": "http.request", "body": body[: len(body) - size + bytes_max + 1], "more_body": False}
+
+    return limited
 
 
-def guard(app: Any) -> Any:
+def guard(app: App) -> App:
     """The app behind checks of a request's head that its framework does not make."""
 
-    async def guarded(scope: Mapping[str, Any], receive: Any, send: Any) -> None:
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1008})  # answered with 403: nothing here speaks it
@@ -93,7 +148,7 @@ def guard(app: Any) -> Any:
     return guarded
 
 
-def _fault(scope: Mapping[str, Any]) -> tuple[int, str, str] | None:
+def _fault(scope: Scope) -> tuple[int, str, str] | None:
     names = [name for name, _ in scope["headers"]]
     if not scope["path"].startswith("/"):
         return 400, "bad_request", "the target of a request begins with /"
@@ -108,7 +163,7 @@ def _fault(scope: Mapping[str, Any]) -> tuple[int, str, str] | None:
     return None
 
 
-async def _refuse(send: Any, status: int, code: str, detail: str) -> None:
+async def _refuse(send: Send, status: int, code: str, detail: str) -> None:
     problem = {"type": "about:blank", "title": code, "status": status, "code": code, "detail": detail}
     headers = [(b"content-type", b"application/problem+json"), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": status, "headers": headers})

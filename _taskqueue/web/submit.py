@@ -20,7 +20,7 @@ from _taskqueue.store.answers import Sight
 from _taskqueue.terms import TermsError
 from _taskqueue.web.bodies import BatchBody, SubmitBody
 from _taskqueue.web.catalog import Catalog
-from _taskqueue.web.connection import STREAMED
+from _taskqueue.web.connection import STREAMED, upload_of
 from _taskqueue.web.idempotency import Idempotency, Reservation, read_key
 from _taskqueue.web.pressure import Pressure
 from _taskqueue.web.problems import ANSWER_S, Problem, from_refusal, from_store, from_terms, in_time, json_response
@@ -262,7 +262,7 @@ class SubmitApi:
     # -- lines ------------------------------------------------------------------------------------------------------
 
     def _stream(self, only_errors: bool, level: Durability) -> Response:
-        response = Response(self._lines(request.body, only_errors, level), 200, applied(level), STREAMED)
+        response = Response(self._lines(upload_of(request), only_errors, level), 200, applied(level), STREAMED)
         response.timeout = None
         return response
 

@@ -26,14 +26,17 @@ async def ask(
     messages = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
     messages[-1]["more_body"] = hang_up
     sent: list[dict[str, Any]] = []
+    answered = anyio.Event()
 
     async def receive() -> dict[str, Any]:
         if not messages and not hang_up:
-            await anyio.sleep_forever()  # the client waits for its answer
+            await answered.wait()  # so does a server: it tells of the client's end, or of that of the answer
         return messages.pop(0) if messages else {"type": "http.disconnect"}
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            answered.set()
 
     scope = {
         "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"", "http_version": "1.1",
