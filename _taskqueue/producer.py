@@ -319,6 +319,10 @@ class Producer:
             return await self._submit_plain(task, payload.encode() if isinstance(payload, str) else payload, True, options)
         return await self._submit_plain(task, encode_json(payload), False, options)
 
+    async def submit_packed(self, task: str, payload: bytes, is_text: bool, options: Mapping[str, Any]) -> str:
+        """``ctx.submit`` of a handler in a process of its own. Raises TermsError, StoreError."""
+        return await self._submit_plain(task, payload, is_text, options)
+
     async def submit_task(self, task: str, payload: bytes, is_text: bool, queue: str, options: Mapping[str, Any]) -> str:
         """``spec.enqueue``. Raises TermsError, StoreError."""
         return await self._submit_plain(task, payload, is_text, {"queue": queue, **options})

@@ -223,7 +223,7 @@ def message_of(error: BaseException) -> str:
     """An exception's text, even when its own ``__str__`` fails."""
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 - whatever the user's class does
+    except BaseException:  # noqa: BLE001 - whatever the user's class does, sys.exit() included
         return "(its text cannot be shown)"
 
 

@@ -6,6 +6,8 @@ The context holds no power of its own: everything it does, it does through the D
 from __future__ import annotations
 
 import logging
+import math
+import sys
 from collections.abc import Awaitable, Callable, Generator, Mapping, MutableMapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -17,9 +19,10 @@ import msgspec
 from _taskqueue.domain.errors import Cancel, TaskqueueError
 from _taskqueue.domain.ids import created_ms_of
 from _taskqueue.domain.task import Claim
+from _taskqueue.tasks.failures import text_of
 
-LOG_LINES_MAX = 200
-LOG_CHARS_MAX = 65_536
+WHOLE_MAX = 2**63 - 1
+"""The largest whole number that is kept as one."""
 
 
 class Desk(Protocol):
@@ -153,8 +156,16 @@ class Context:
         return self._log
 
     def progress(self, done: float, total: float | None = None, message: str | None = None) -> Awaitable[None]:
-        """Say how far the task is. Await it in a coroutine; in a thread just call it. The last word wins."""
-        self._desk.report_progress(done, total, message)
+        """Say how far the task is. Await it in a coroutine; in a thread just call it. The last word wins.
+
+        Args:
+            done: any finite number: int, float, Decimal, Fraction, or of a numeric library.
+
+        Raises:
+            TypeError: ``done`` or ``total`` is no number.
+            ValueError: it is not finite.
+        """
+        self._desk.report_progress(_number("done", done), None if total is None else _number("total", total), message)
         return _CHECKPOINT
 
     @property
@@ -187,7 +198,27 @@ class Context:
         return await self._desk.submit(task, payload, options)
 
 
+def _number(name: str, value: Any) -> float:
+    """A number as JSON has it: whole ones stay whole as far as a float is not more exact."""
+    if isinstance(value, (bool, str, bytes)) or not (hasattr(value, "__float__") or hasattr(value, "__index__")):
+        raise TypeError(f"progress: {name} must be a number, not {type(value).__name__}")
+    try:
+        if isinstance(value, int) and abs(value) <= WHOLE_MAX:
+            return int(value)
+        number = float(value)
+    except OverflowError:
+        raise ValueError(f"progress: {name} is too large") from None
+    if not math.isfinite(number):
+        raise ValueError(f"progress: {name} must be finite, not {number}")
+    return number
+
+
 current_context: ContextVar[Context] = ContextVar("taskqueue_context")
+
+
+def desk_of(context: Context) -> Desk:
+    """Who stands behind a context, for the worker."""
+    return context._desk  # noqa: SLF001 - its own module
 
 
 def current() -> Context:
@@ -203,31 +234,41 @@ def current() -> Context:
 
 
 class AttemptLog(logging.LoggerAdapter[logging.Logger]):
-    """A standard logger with the task's fields on each record; every line is also kept with the attempt."""
+    """A standard logger with the task's fields on each record; every line is also kept with the attempt. Never raises."""
 
     def __init__(self, fields: Mapping[str, object], keep_line: Callable[[str], None]) -> None:
         super().__init__(logging.getLogger("taskqueue.handler"), fields)
         self._keep_line = keep_line
-        self._lines = 0
-        self._chars = 0
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         return msg, {**kwargs, "extra": {**(kwargs.get("extra") or {}), **(self.extra or {})}}
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
-        if self.isEnabledFor(level):
-            self._keep(level, msg, args)
-        super().log(level, msg, *args, **{**kwargs, "stacklevel": kwargs.get("stacklevel", 1) + 1})
-
-    def _keep(self, level: int, msg: object, args: tuple[object, ...]) -> None:
-        if self._lines >= LOG_LINES_MAX or self._chars >= LOG_CHARS_MAX:
-            return
+        """Log and keep a line, as the standard library's; what cannot be formatted or logged is said in the kept line."""
         try:
-            said = str(msg) % args if args else str(msg)
-        except (TypeError, ValueError):
-            said = str(msg)
-        stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = f"{stamp} {logging.getLevelName(level)} {said}"[: LOG_CHARS_MAX - self._chars]
-        self._lines += 1
-        self._chars += len(line)
-        self._keep_line(line)
+            if not self.isEnabledFor(level):
+                return
+            self._keep_line(_line(level, msg, args, kwargs.get("exc_info")))
+            super().log(level, msg, *args, **{**kwargs, "stacklevel": kwargs.get("stacklevel", 1) + 1})
+        except Exception as error:  # noqa: BLE001 - a filter, a record factory or an argument of the handler's
+            self._keep_line(f"{_stamp()} ERROR (the line above did not reach the log: {type(error).__name__})")
+
+
+def _line(level: int, msg: object, args: tuple[object, ...], exc_info: Any) -> str:
+    if len(args) == 1 and isinstance(args[0], Mapping) and args[0]:
+        args = args[0]  # type: ignore[assignment]  # %(name)s takes a mapping, as in logging.LogRecord
+    try:
+        said = str(msg) % args if args else str(msg)
+    except Exception as error:  # noqa: BLE001 - whatever a __str__ or __repr__ does
+        said = f"(a line that cannot be formatted: {type(error).__name__})"
+    said = f"{_stamp()} {logging.getLevelName(level)} {said}"
+    return f"{said}\n{_traceback(exc_info)}" if exc_info else said
+
+
+def _stamp() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _traceback(exc_info: Any) -> str:
+    error = exc_info if isinstance(exc_info, BaseException) else exc_info[1] if isinstance(exc_info, tuple) else sys.exc_info()[1]
+    return "" if error is None else text_of(error, error.__traceback__)

@@ -1,80 +1,261 @@
-"""Handlers with ``process=True``: run in a worker process that is killed on timeout or cancellation.
+"""The process of ``process=True`` handlers, as seen from inside: it waits for a task, runs it, says how it ended.
 
-Only plain values cross the border, so an exception that cannot be pickled cannot harm the worker.
+Started by :mod:`processes`, tied to its worker's life, killed on timeout or cancellation.
 """
 
 from __future__ import annotations
 
+import asyncio
+import ctypes
 import importlib
 import inspect
-import traceback
-from dataclasses import dataclass
-from typing import Any, Literal
+import logging
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from contextvars import copy_context
+from datetime import UTC, datetime
+from typing import Any
 
 import anyio
 
-from _taskqueue.domain.errors import Cancel, Discard, PayloadMismatch, Retry
-from _taskqueue.domain.task import Failure, message_of
+from _taskqueue.domain.durations import parse_duration
+from _taskqueue.domain.errors import Cancel, Discard, PayloadMismatch, Retry, TaskqueueError
 from _taskqueue.tasks.binding import encode_json
+from _taskqueue.tasks.context import Context, current_context
 from _taskqueue.tasks.discovery import AnyTask
+from _taskqueue.tasks.failures import describe
 from _taskqueue.tasks.spec import TaskSpec
+from _taskqueue.work.messages import (
+    LENGTH_BYTES,
+    Answer,
+    Asked,
+    Ended,
+    EndKind,
+    Line,
+    Logged,
+    Ready,
+    Reported,
+    Start,
+    Stop,
+    ToChild,
+    ToWorker,
+    decode_for_child,
+    framed,
+)
 
 
-@dataclass(frozen=True, slots=True)
-class ChildEnd:
-    """How the call ended, in values that pickle."""
+class Channel:
+    """The way to the worker; callable from any thread."""
 
-    kind: Literal["ok", "retry", "discard", "cancel", "payload", "error"]
-    result: bytes | None = None
-    failure: Failure | None = None
-    after: float | str | None = None
-    count: bool = True
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(fileno=descriptor)
+        self._lock = threading.Lock()
+
+    def send(self, message: ToWorker) -> None:
+        """Send one message; the process ends when nobody is there any more."""
+        with self._lock:
+            try:
+                self._socket.sendall(framed(message))
+            except OSError:
+                os._exit(1)
+
+    def receive(self) -> ToChild | None:
+        """The next message; None when the worker is gone."""
+        head = self._exactly(LENGTH_BYTES)
+        body = head and self._exactly(int.from_bytes(head, "big"))
+        return decode_for_child(body) if body else None
+
+    def _exactly(self, size: int) -> bytes | None:
+        parts = bytearray()
+        while len(parts) < size:
+            part = self._socket.recv(min(size - len(parts), 1 << 20))
+            if not part:
+                return None
+            parts += part
+        return bytes(parts)
 
 
-class ChildError(Exception):
-    """An error that was raised in the child, of a type that only the child may know."""
+class ChildDesk:
+    """What a handler's context does, by messages to the worker."""
+
+    state: Mapping[str, Any] = {}
+    """empty: what ``@lifespan`` set up lives in the worker"""
+
+    def __init__(self, channel: Channel, start: Start) -> None:
+        self.task_name, self.max_attempts, self.worker = start.task, start.max_attempts, start.worker
+        self.cancel_asked = False
+        self._channel = channel
+        self._ends_at = time.monotonic() + start.remaining_s
+        self._waiting: dict[int, Future[str | None]] = {}
+        self._task: asyncio.Task[Any] | None = None
+
+    def deadline_at(self) -> datetime:
+        return datetime.fromtimestamp(time.time() + self.remaining_s(), UTC)
+
+    def remaining_s(self) -> float:
+        return self._ends_at - time.monotonic()
+
+    def report_progress(self, done: float, total: float | None, message: str | None) -> None:
+        self._channel.send(Reported(done, total, message))
+
+    def keep_line(self, line: str) -> None:
+        self._channel.send(Line(line.encode(errors="replace").decode()))
+
+    async def save(self, packed: bytes) -> None:
+        await self._ask(lambda number: Asked(number, saved=packed))
+
+    async def submit(self, task: str, payload: Any, options: Mapping[str, Any]) -> str:
+        is_text = isinstance(payload, (str, bytes))
+        body = (payload.encode() if isinstance(payload, str) else payload) if is_text else encode_json(payload)
+        told = await self._ask(lambda number: Asked(number, task=task, payload=body, is_text=is_text, options=dict(options)))
+        return told or ""
+
+    async def _ask(self, asked: Any) -> str | None:
+        number, answer = len(self._waiting) + 1, Future[str | None]()
+        self._waiting[number] = answer
+        self._channel.send(asked(number))
+        return await asyncio.wrap_future(answer)
+
+    def answered(self, answer: Answer) -> None:
+        """The worker's answer came; called from the reading thread."""
+        waiting = self._waiting.get(answer.number)
+        if waiting is None or waiting.done():
+            return
+        if answer.error is None:
+            waiting.set_result(answer.value)
+        else:
+            waiting.set_exception(TaskqueueError(answer.error))
+
+    def stop(self) -> None:
+        """The task is asked to stop; called from the reading thread."""
+        self.cancel_asked = True
+        if self._task is not None:
+            with suppress(RuntimeError):  # its loop is closed
+                self._task.get_loop().call_soon_threadsafe(self._task.cancel)
+
+    async def run(self, awaitable: Awaitable[Any]) -> Any:
+        """Await what a coroutine function gave."""
+        self._task = asyncio.current_task()
+        if self.cancel_asked:
+            raise asyncio.CancelledError
+        return await awaitable
 
 
-def run_in_child(module: str, name: str, payload: bytes, is_text: bool) -> ChildEnd:
-    """Import the handler, call it, say how it ended. Runs in the child."""
+class ToTheWorker(logging.Handler):
+    """Sends log records to the worker, whose log they belong in."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__()
+        self._channel = channel
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = self.format(record).encode(errors="replace").decode()
+        except Exception:  # noqa: BLE001 - as logging.Handler says
+            self.handleError(record)
+        else:
+            self._channel.send(Logged(record.name, record.levelno, text))
+
+
+class Tasks:
+    """Where the reading thread leaves what comes, and the main thread finds it."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.desk: ChildDesk | None = None
+        self._channel = channel
+        self._starts: queue.SimpleQueue[Start] = queue.SimpleQueue()
+
+    def read(self) -> None:
+        """Take what the worker says, until it is gone."""
+        while (message := self._channel.receive()) is not None:
+            desk = self.desk
+            if isinstance(message, Start):
+                self._starts.put(message)
+            elif isinstance(message, Stop) and desk is not None:
+                desk.stop()
+            elif isinstance(message, Answer) and desk is not None:
+                desk.answered(message)
+        os._exit(0)
+
+    def next(self) -> Start:
+        """Wait for a task."""
+        return self._starts.get()
+
+
+def main(descriptor: int, worker_pid: int, level: int) -> None:
+    """Run tasks until the worker is gone.
+
+    Args:
+        descriptor: of the socket to the worker.
+        level: of the worker's log.
+    """
+    _die_with(worker_pid)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker decides when this ends
+    channel = Channel(descriptor)
+    logging.basicConfig(level=level, handlers=[ToTheWorker(channel)], force=True)
+    tasks = Tasks(channel)
+    threading.Thread(target=tasks.read, name="worker", daemon=True).start()
+    channel.send(Ready())
+    while True:
+        start = tasks.next()
+        tasks.desk = desk = ChildDesk(channel, start)
+        ended = copy_context().run(_run, start, desk)
+        _flush(start.end_mark)
+        channel.send(ended)
+
+
+def _die_with(worker_pid: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, prctl(2)
+    if os.getppid() != worker_pid:
+        os._exit(1)
+
+
+def _flush(end_mark: str) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    with suppress(OSError):
+        os.write(1, end_mark.encode())
+
+
+def _run(start: Start, desk: ChildDesk) -> Ended:
     try:
-        spec = _find(module, name)
-        result: Any = spec.function(**spec.signature.bind(payload, is_text))
+        spec = _find(start.module, start.task)
+        context = Context(start.claim, desk)
+        current_context.set(context)
+        arguments = spec.signature.bind(start.claim.record.payload, start.claim.record.is_text)
+        if spec.signature.context is not None:
+            arguments[spec.signature.context] = context
+        result: Any = spec.function(**arguments)
         if inspect.isawaitable(result):
-            result = anyio.run(_await, result)
-        return ChildEnd("ok", None if result is None else encode_json(result))
-    except Retry as error:
-        return ChildEnd("retry", failure=_failure(error), after=error.after, count=error.count)
-    except Discard as error:
-        return ChildEnd("discard", failure=_failure(error))
-    except Cancel as error:
-        return ChildEnd("cancel", failure=_failure(error))
-    except PayloadMismatch as error:
-        return ChildEnd("payload", failure=_failure(error))
+            result = anyio.run(desk.run, result)
     except BaseException as error:  # noqa: BLE001 - whatever the handler raises
-        return ChildEnd("error", failure=_failure(error))
+        return _end_of(error)
+    try:
+        return Ended("ok", None if result is None else encode_json(result))
+    except BaseException as error:  # noqa: BLE001 - whatever the result's own code raises
+        return Ended("unfit", failure=describe(error))
 
 
-def unpack(end: ChildEnd) -> bytes | None:
-    """The result's JSON, or the error raised anew with what the child knew of it. Runs in the worker."""
-    if end.failure is None:
-        return end.result
-    error = _error_of(end, end.failure.message)
-    error.failure_in_child = end.failure  # type: ignore[attr-defined]
-    raise error
-
-
-def _error_of(end: ChildEnd, message: str) -> Exception:
-    match end.kind:
-        case "retry":
-            return Retry(message, end.after, end.count)
-        case "discard":
-            return Discard(message)
-        case "cancel":
-            return Cancel(message)
-        case "payload":
-            return PayloadMismatch(message)
-    return ChildError(message)
+def _end_of(error: BaseException) -> Ended:
+    failure = describe(error)
+    if isinstance(error, Retry):
+        try:
+            after = None if error.after is None else parse_duration(error.after)
+        except (ValueError, TypeError) as unreadable:
+            return Ended("error", failure=describe(unreadable))
+        return Ended("retry", failure=failure, after=after, count=bool(error.count))
+    kinds: tuple[tuple[type[BaseException], EndKind], ...] = ((Discard, "discard"), (Cancel, "cancel"), (PayloadMismatch, "payload"))
+    return Ended(next((kind for found, kind in kinds if isinstance(error, found)), "error"), failure=failure)
 
 
 def _find(module: str, name: str) -> AnyTask:
@@ -82,11 +263,3 @@ def _find(module: str, name: str) -> AnyTask:
         if isinstance(value, TaskSpec) and value.name == name:
             return value
     raise LookupError(f"module {module} has no task {name!r}")
-
-
-async def _await(awaitable: Any) -> Any:
-    return await awaitable
-
-
-def _failure(error: BaseException) -> Failure:
-    return Failure(type(error).__qualname__, message_of(error), "".join(traceback.format_exception(error)))

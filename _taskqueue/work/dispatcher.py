@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
@@ -21,6 +22,9 @@ from _taskqueue.work.shares import Shares
 
 DISCOVER_S = 5.0
 """How soon another process' new queue is noticed."""
+
+REST_S = 5.0
+"""How long a worker claims nothing when it has no thread or process left."""
 
 log = logging.getLogger("taskqueue.worker")
 
@@ -55,6 +59,7 @@ class Dispatcher:
         self._queues, self._new_lease, self._random = queues, new_lease, random
         self._blocking = store.connector.blocking_client()
         self._news = anyio.Event()
+        self._lacking = False
         self.shares = Shares(lambda: pool.free, self.lines.values)
         self.isolation = Isolation(pool, self.lines.__getitem__, self._poke_all)
 
@@ -62,7 +67,7 @@ class Dispatcher:
 
     def room_for(self, line: Line) -> int:
         """How many tasks a line may ask for now."""
-        if self.draining or self.quiet or self.isolation.closed:
+        if self.draining or self.quiet or self.isolation.closed or self._lacking:
             return 0
         return self.shares.room_for(line)
 
@@ -135,6 +140,32 @@ class Dispatcher:
         if quiet:
             self.give_back_unstarted()
         self._poke_all()
+
+    def rest(self, why: str) -> None:
+        """Claim no more for a while: this worker lacks what it needs to run tasks."""
+        if self._lacking:
+            return
+        log.error("%s; claiming nothing for %g s, what came goes back at no cost", why, REST_S)
+        self._lacking = True
+        self.give_back_unstarted()
+        asyncio.get_running_loop().call_later(REST_S, self._rested)
+
+    def _rested(self) -> None:
+        self._lacking = False
+        self._poke_all()
+
+    @property
+    def lacking(self) -> bool:
+        """Whether it rests for want of threads or processes."""
+        return self._lacking
+
+    def look_for_unattended(self) -> None:
+        """Give back what is held though nothing runs it."""
+        waiting = {claim.id for claim in self._pool.buffer}
+        if self._pool.suspect is not None:
+            waiting.add(self._pool.suspect.id)
+        for line in self.lines.values():
+            line.look_for_unattended(waiting)
 
     def drain(self) -> None:
         """Claim no more."""

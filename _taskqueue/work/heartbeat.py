@@ -116,15 +116,21 @@ class Heartbeat:
         self._beat_at = time.monotonic()
         try:
             for line in list(self._lines()):
-                quiet_s = self._loop.time() - line.called_at
-                if line.lease and quiet_s >= self._every_s and not beats.renew(line.queue, line.lease):
-                    self._call_loop(line.poke)
+                if line.lease and time.monotonic() - line.renewed_at >= self._every_s:
+                    self._renew(line, beats)
             self._tell(beats)
             if time.monotonic() - self._announced_at >= ANNOUNCE_S:
                 beats.announce(self._tasks)
                 self._announced_at = time.monotonic()
         except StoreError as error:
             log.debug("no heartbeat: %s", error)
+
+    def _renew(self, line: Line, beats: BeatStore) -> None:
+        lease, sent_at = line.lease, time.monotonic()
+        if not beats.renew(line.queue, lease):
+            self._call_loop(line.poke)
+        elif line.lease == lease:
+            line.renewed_at = max(line.renewed_at, sent_at)
 
     def _look_at_the_loop(self) -> None:
         if self._asked_at <= self._ticked_at:

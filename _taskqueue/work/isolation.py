@@ -4,11 +4,10 @@ and it pays for no neighbour.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Protocol
 
 import anyio
-from anyio.abc import TaskGroup
 
 from _taskqueue.domain.task import Claim
 from _taskqueue.work.pool import Pool
@@ -22,6 +21,9 @@ LOOK_S = 0.01
 
 class Line(Protocol):
     """Where a suspect came from."""
+
+    @property
+    def runs(self) -> Container[bytes]: ...
 
     async def start(self, task_id: bytes, *, alone: bool) -> bool: ...
 
@@ -51,15 +53,14 @@ class Isolation:
 
     async def run(self) -> None:
         """Run what is admitted, until cancelled."""
-        async with anyio.create_task_group() as group:
-            while True:
-                await self._came.wait()
-                self._came = anyio.Event()
-                await self._isolate(group)
-                self.closed, self._pool.suspect = False, None
-                self._reopened()
+        while True:
+            await self._came.wait()
+            self._came = anyio.Event()
+            await self._isolate()
+            self.closed, self._pool.suspect = False, None
+            self._reopened()
 
-    async def _isolate(self, group: TaskGroup) -> None:
+    async def _isolate(self) -> None:
         alone = await self._until_clear()
         claim = self._pool.suspect
         if claim is None:
@@ -69,14 +70,14 @@ class Isolation:
         if not ours or self._pool.suspect is not claim:  # given back meanwhile
             return
         self._pool.suspect = None
-        ended = anyio.Event()
-        group.start_soon(self._run, claim, ended)
+        self._pool.start(claim)
         if not alone:
             return
         with anyio.move_on_after(ALONE_S):
-            await ended.wait()
-        if not ended.is_set():
-            await line.start(claim.id, alone=False)
+            while claim.id in line.runs:  # noqa: ASYNC110 - for a suspect alone, which is rare
+                await anyio.sleep(LOOK_S)
+            return
+        await line.start(claim.id, alone=False)
 
     async def _until_clear(self) -> bool:
         with anyio.move_on_after(CLEAR_S):
@@ -86,9 +87,3 @@ class Isolation:
                 await anyio.sleep(LOOK_S)
             return True
         return False
-
-    async def _run(self, claim: Claim, ended: anyio.Event) -> None:
-        try:
-            await self._pool.run_one(claim)
-        finally:
-            ended.set()

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Container
 from typing import Protocol
 
 import anyio
@@ -36,6 +38,8 @@ POLL_S = 1.0
 RECONCILE_S = 5.0
 """How long line and store may count differently: two calls may cross."""
 RETRY_FIRST_S, RETRY_MAX_S = 0.05, 2.0
+FRESH_PART = 0.75
+"""Of a lease that is sure to be left when a call was answered (settle_and_claim.lua renews it below that)."""
 
 log = logging.getLogger("taskqueue.worker")
 
@@ -101,6 +105,8 @@ class Line:
         self.held: set[bytes] = set()
         """everything received and not settled yet"""
         self.runs: dict[bytes, Stoppable] = {}
+        self.renewed_at = -math.inf
+        """time.monotonic() when the last call that kept the lease alive was sent, by the line or the heartbeat"""
         self._store, self._blocking, self._pool, self._crew, self._metrics = store, blocking, pool, crew, metrics
         self._new_lease, self._random = new_lease, random
         self._succeeded: list[object] = []
@@ -115,9 +121,17 @@ class Line:
         self._seen_unroutable = 0
         self._agreed_at = 0.0
         self._unsure = False
+        self._ahead_s = self._ahead_at_most_s = time.time() - time.monotonic()
+        """how far the store's clock is ahead of time.monotonic()"""
+        self._doubtful: list[Claim] = []
+        """claims that did not start, since the lease may have ended"""
+        self._sending: set[bytes] = set()
+        """what the call in flight settles"""
+        self._unattended: set[bytes] = set()
         self._standing = anyio.CancelScope()
         self._place = anyio.Lock()
         """held by whoever stands at the store, or sees to it that nobody does"""
+        self._fresh_s = store.lease_ms / 1000 * FRESH_PART
         self.loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
 
@@ -169,6 +183,34 @@ class Line:
         self._wake.set()
         return done
 
+    @property
+    def fresh(self) -> bool:
+        """Whether the lease is sure to be held now: the store renews one when a quarter of it has passed."""
+        return time.monotonic() - self.renewed_at < self._fresh_s
+
+    def store_ms(self) -> int:
+        """The store's clock, by which all times that people see are told; a moment late rather than early."""
+        return int((time.monotonic() + self._ahead_s) * 1000)
+
+    def doubt(self, claim: Claim) -> None:
+        """A claim must not start before the store was asked whether it is still held here."""
+        self._doubtful.append(claim)
+        self.poke()
+
+    def look_for_unattended(self, waiting: Container[bytes]) -> None:
+        """Give back what is held though nobody runs it, waits with it or has settled it; such a task would be held for ever.
+
+        Args:
+            waiting: the claims that wait in the pool.
+        """
+        doubtful = {claim.id for claim in self._doubtful}
+        attended = self.runs.keys() | self._sending | set(self._settled) | doubtful
+        found = {task_id for task_id in self.held - attended if task_id not in waiting}
+        for task_id in found & self._unattended:
+            log.error("task %s is held here but nothing runs it: a defect; it goes back to its queue", task_id.decode())
+            self.settle("release", task_id)
+        self._unattended = found - self._unattended
+
     def poke(self) -> None:
         """There may be something to claim."""
         self._crew.shares.join(self)
@@ -216,7 +258,7 @@ class Line:
     async def _open(self) -> None:
         pause_s = RETRY_FIRST_S
         while not self._crew.closing:
-            lease = self._new_lease()
+            lease, sent_at = self._new_lease(), time.monotonic()
             try:
                 await self._store.open_lease(self.queue, lease)
             except StoreError:
@@ -224,6 +266,7 @@ class Line:
             else:
                 self.lease = lease
                 self.called_at = self.loop.time()
+                self.renewed_at = sent_at
                 return
 
     async def _pause(self, pause_s: float) -> float:
@@ -270,6 +313,7 @@ class Line:
 
     async def _exchange(self) -> None:
         settled, self._settled = self._settled, []
+        self._sending = set(settled)
         told, self._told = self._told, []
         self.asking = min(self._crew.room_for(self), CLAIM_MAX)
         exchange = self._compose(self.asking)
@@ -284,6 +328,7 @@ class Line:
             return
         self.called_at = self.loop.time()
         self.held.difference_update(settled)
+        self._sending.clear()
         for task_id, done in told:
             if task_id in answer.refused:
                 done.cancel()
@@ -299,6 +344,7 @@ class Line:
             try:
                 if self._unsure:
                     await self._reconcile()
+                sent_at = time.monotonic()
                 answer = await self._store.settle_and_claim(self.queue, self.lease, exchange)
             except StoreError as error:
                 self._unsure = True
@@ -309,6 +355,10 @@ class Line:
                 continue
             if complained:
                 log.info("queue %s: the store is back", self.queue)
+            if answer is not None:
+                self.renewed_at = sent_at
+                self._ahead_at_most_s = answer.now_ms / 1000 - sent_at
+                self._ahead_s = answer.now_ms / 1000 - time.monotonic()
             return answer
 
     def _take(self, answer: Answer, exchange: Exchange) -> None:
@@ -332,6 +382,9 @@ class Line:
         else:
             self._observe_waits(claims, answer.now_ms)
             self._pool.offer(claims)
+        if self._doubtful and self.fresh:
+            doubtful, self._doubtful = self._doubtful, []
+            self._pool.offer(doubtful)
         for task_id in answer.cancel:
             self._stop_one(task_id)
         self._set_timer(answer.due_in_us)
@@ -403,6 +456,8 @@ class Line:
             done.cancel()
         self._told = []
         self.held.clear()
+        self._sending.clear()
+        self._doubtful.clear()
         for kept in (self._succeeded, self._reports, self._settled):
             kept.clear()
         self._progress.clear()
@@ -442,6 +497,8 @@ class Line:
     def _take_what_fits(self, answer: Answer, exchange: Exchange) -> None:
         """Take what came; what filled the room meanwhile came first, so the rest goes back."""
         self.called_at = self.loop.time()
+        # it may have been carried out long ago, if this process slept since
+        self.renewed_at = max(self.renewed_at, min(time.monotonic(), answer.now_ms / 1000 - self._ahead_at_most_s))
         if answer.claims or answer.suspects:
             self._armed.clear()
         room = self._crew.room_for(self)

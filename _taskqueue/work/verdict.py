@@ -27,6 +27,10 @@ class ResultUnfit(Exception):
     """The handler's result cannot be kept: no JSON form, or too large."""
 
 
+class WorkerLacks(Exception):
+    """The worker has no thread, process or descriptor left to run the handler with, which is none of the task's fault."""
+
+
 def max_attempts_of(claim: Claim, spec: AnyTask) -> int:
     """The submission's own limit, else the handler's, else the default."""
     return claim.record.max_attempts or spec.max_attempts or MAX_ATTEMPTS_DEFAULT
@@ -57,6 +61,13 @@ def judge(  # noqa: PLR0911 - one line for each case of the match
         case _ if not spec.retries(error):
             return Judgement("dead", ending, reason="not_retryable")
     return Judgement("retry", ending, delay_s(policy, claim.attempt, random))
+
+
+def judge_plainly(claim: Claim, spec: AnyTask, random: Callable[[], float]) -> Judgement:
+    """Decide by the attempts alone, for an error that cannot be looked at."""
+    if claim.attempt >= max_attempts_of(claim, spec):
+        return Judgement("dead", Ending.ERROR, reason="attempts")
+    return Judgement("retry", Ending.ERROR, delay_s(claim.record.backoff or spec.backoff or DEFAULT_BACKOFF, claim.attempt, random))
 
 
 def _after(error: Retry, policy: Backoff, claim: Claim, random: Callable[[], float]) -> float:

@@ -72,9 +72,12 @@ class Worker:
         store = store.apart()
         self._store, self._producer, self._registry, self._settings, self._metrics = store, producer, registry, settings, metrics
         self._life = life
-        self._execution = Execution(registry, settings, metrics, producer, self.name, random)
-        self._pool = Pool(settings.concurrency, self._execute)
+        self._pool = Pool(settings.concurrency, self._start)
         self.dispatcher = Dispatcher(store, self._pool, registry, metrics, settings.queues, self._new_lease, random)
+        self._execution = Execution(
+            registry, settings, metrics, producer, self.name, random, self.dispatcher.lines.__getitem__, self._pool.ended,
+            self.dispatcher.rest,
+        )  # fmt: skip
         self.heartbeat = Heartbeat(
             store, metrics, self.dispatcher.lines.values, self._describe, self._announcements(), self._obey,
             lease_s=settings.lease_s, stall_limit_s=settings.stall_limit_s,
@@ -90,7 +93,7 @@ class Worker:
         """Run tasks; returns when the process stops and everything is settled or given back."""
         current_submitter.set(self._producer)
         async with aclosing(self._store), self._lifespans(), anyio.create_task_group() as group:
-            await group.start(self._pool.run)
+            self._execution.open()
             group.start_soon(self._execution.watch)
             group.start_soon(self.dispatcher.isolation.run)
             group.start_soon(self._keep_gauges)
@@ -121,8 +124,8 @@ class Worker:
         """How many tasks run now."""
         return self._pool.busy
 
-    async def _execute(self, claim: Claim, scope: anyio.CancelScope) -> None:
-        await self._execution.run(claim, self.dispatcher.lines[claim.queue], scope)
+    def _start(self, claim: Claim) -> None:
+        self._execution.start(claim)
 
     async def _run_lines(self, ended: anyio.Event, *, task_status: TaskStatus[None]) -> None:
         await self.dispatcher.run(task_status=task_status)
@@ -165,13 +168,12 @@ class Worker:
 
     async def _stop_handlers(self) -> int:
         """Cancel what still runs; gives how many tasks that cut short."""
-        left = list(self._execution.runs)
-        for run in left:
-            run.stop("released")
+        left = self._execution.stop_all()
         await self._until_idle(CLEANUP_S, None)
         for run in self._execution.runs:
             log.warning("task %s does not stop; leaving it behind", run.id)
-        return len(left)
+        self._execution.close()
+        return left
 
     # -- what others see --------------------------------------------------------------------------------------------
 
@@ -182,6 +184,7 @@ class Worker:
             busy, threads = self._pool.busy, self._execution.busy_threads
             self._metrics.busy_slots.labels("async").set(busy)
             self._metrics.busy_slots.labels("thread").set(threads)
+            self.dispatcher.look_for_unattended()
             await anyio.sleep(GAUGES_S)
 
     def _announcements(self) -> dict[str, bytes]:

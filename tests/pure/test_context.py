@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from _taskqueue.domain.errors import Cancel, TaskqueueError
 from _taskqueue.domain.ids import IdMint
 from _taskqueue.domain.task import Claim, Record
-from _taskqueue.tasks.context import LOG_CHARS_MAX, LOG_LINES_MAX, Context, current, current_context
+from _taskqueue.tasks.context import Context, current, current_context
 
 pytestmark = pytest.mark.anyio
 
@@ -142,19 +144,97 @@ def test_a_level_that_is_off_is_not_kept(context: Context, desk: Desk, caplog: p
     assert [line.split()[-1] for line in desk.lines] == ["loud"]
 
 
-def test_kept_lines_are_bounded_in_number_and_size(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "taskqueue.handler")
-    many, long = make(desk), make(desk)
+class Rude:
+    """Fails when it is looked at."""
 
-    for number in range(LOG_LINES_MAX + 50):
-        many.log.info("line %d", number)
-    count = len(desk.lines)
-    desk.lines.clear()
-    for _ in range(3):
-        long.log.info("x" * (LOG_CHARS_MAX - 100))
+    def __str__(self) -> str:
+        raise KeyError("no text")
 
-    assert count == LOG_LINES_MAX
-    assert sum(map(len, desk.lines)) == LOG_CHARS_MAX
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize(
+    ("msg", "args", "said"),
+    [
+        ("%(a)s and %(b)s", ({"a": 1, "b": 2},), "1 and 2"),
+        ("%s", ({},), "{}"),
+        ("%d", ("x",), "(a line that cannot be formatted: TypeError)"),
+        ("%s %s", ("only one",), "(a line that cannot be formatted: TypeError)"),
+        ("%s", (Rude(),), "(a line that cannot be formatted: KeyError)"),
+        (Rude(), (), "(a line that cannot be formatted: KeyError)"),
+        ("100 %", (), "100 %"),
+    ],
+    ids=range(7),
+)
+def test_a_line_is_formatted_as_the_standard_library_does_and_never_raises(
+    context: Context, desk: Desk, msg: Any, args: tuple[Any, ...], said: str
+) -> None:
+    logger = logging.getLogger("taskqueue.handler")
+    logger.addHandler(quiet := logging.NullHandler())
+    logger.propagate = False
+    try:
+        context.log.warning(msg, *args)
+    finally:
+        logger.propagate = True
+        logger.removeHandler(quiet)
+
+    assert [line.split(" ", 1)[1] for line in desk.lines] == [f"WARNING {said}"]
+
+
+def test_the_traceback_of_an_error_that_is_logged_is_kept(context: Context, desk: Desk) -> None:
+    try:
+        raise ValueError("it broke")
+    except ValueError as error:
+        context.log.exception("one")
+        given = error
+    context.log.error("two", exc_info=given)
+    context.log.error("three", exc_info=(ValueError, given, given.__traceback__))
+    context.log.error("four", exc_info=False)
+
+    for line, word in zip(desk.lines, ("one", "two", "three"), strict=False):
+        assert f"ERROR {word}\nTraceback (most recent call last):" in line
+        assert line.rstrip().endswith("ValueError: it broke")
+    assert desk.lines[3].endswith("ERROR four")
+
+
+def test_a_filter_that_fails_is_told_in_the_kept_log_and_not_to_the_handler(context: Context, desk: Desk) -> None:
+    def fail(record: logging.LogRecord) -> bool:
+        raise OSError("no filter")
+
+    logger = logging.getLogger("taskqueue.handler")
+    logger.addFilter(fail)
+    try:
+        context.log.warning("one")
+    finally:
+        logger.removeFilter(fail)
+
+    assert desk.lines[0].endswith("WARNING one")
+    assert desk.lines[1].endswith("ERROR (the line above did not reach the log: OSError)")
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [(3, 3), (0.5, 0.5), (Decimal("0.5"), 0.5), (Fraction(1, 4), 0.25), (2**70, float(2**70)), (2**63 - 1, 2**63 - 1), (-1, -1)],
+)
+def test_progress_takes_whatever_is_a_number(context: Context, desk: Desk, given: Any, kept: float) -> None:
+    context.progress(given, given)
+
+    assert desk.progress == [(kept, kept, None)]
+    assert type(desk.progress[0][0]) is type(kept)
+
+
+@pytest.mark.parametrize("given", ["half", None, {"rows": 5}, True, b"1", 1j, [1]])
+def test_progress_refuses_what_is_no_number(context: Context, desk: Desk, given: Any) -> None:
+    with pytest.raises(TypeError, match="progress: done must be a number, not "):
+        context.progress(given)
+    assert not desk.progress
+
+
+@pytest.mark.parametrize("given", [float("nan"), float("inf"), Decimal("NaN"), 10**400])
+def test_progress_refuses_what_is_not_finite(context: Context, desk: Desk, given: Any) -> None:
+    with pytest.raises(ValueError, match="progress: total "):
+        context.progress(1, given)
+    assert not desk.progress
 
 
 def test_current_is_the_context_inside_a_task_and_an_error_outside(context: Context) -> None:

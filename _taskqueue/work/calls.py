@@ -1,0 +1,156 @@
+"""How a handler is called: on the event loop, in a thread, on an event loop of its own in a thread, or in a process."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Protocol
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from _taskqueue.domain.task import message_of
+from _taskqueue.metrics import Metrics
+from _taskqueue.settings import Settings
+from _taskqueue.tasks.context import current_context
+from _taskqueue.tasks.discovery import Registry
+from _taskqueue.tasks.spec import Submitter as Enqueuer
+from _taskqueue.work.aside import Aside
+from _taskqueue.work.processes import Processes
+from _taskqueue.work.run import Run
+from _taskqueue.work.verdict import WorkerLacks
+
+
+class Submitter(Enqueuer, Protocol):
+    """How a handler submits more tasks."""
+
+    async def submit_call(self, task: str, payload: Any, options: Mapping[str, Any]) -> str: ...
+
+    async def submit_packed(self, task: str, payload: bytes, is_text: bool, options: Mapping[str, Any]) -> str: ...
+
+
+_forked = [False]
+os.register_at_fork(after_in_child=lambda: _forked.__setitem__(0, True))
+
+
+def forked() -> bool:
+    """Whether this process is a copy of the worker, made by ``os.fork``."""
+    return _forked[0]
+
+
+class HandlerQuit(Exception):
+    """A handler raised what would end its thread or the event loop: SystemExit, KeyboardInterrupt, …"""
+
+
+class LeaseEnded(Exception):
+    """The lease ended before the handler began: the task is somebody else's by now."""
+
+
+class _ThreadCall:
+    """A handler's call in a thread."""
+
+    def __init__(self, run: Run, function: Callable[[], Any]) -> None:
+        self.began = False
+        self._run, self._function = run, function
+        self._lock = threading.Lock()
+        self._ended = False
+        self._on_late_end: Callable[[], None] | None = None
+
+    def __call__(self) -> Any:
+        if not self._run.line.fresh:  # it waited for this thread, or the whole machine slept
+            raise LeaseEnded
+        self.began = True
+        try:
+            return self._function()
+        except Exception:
+            raise
+        except BaseException as error:  # a future that carries one would end its thread, or the event loop
+            raise HandlerQuit(f"{type(error).__name__}: {message_of(error)}") from error
+        finally:
+            if forked():
+                os._exit(0)  # the copy of a fork: its own life ends with the handler
+            with self._lock:
+                self._ended = True
+            if self._on_late_end is not None:
+                self._on_late_end()
+
+    def leave_behind(self, on_late_end: Callable[[], None]) -> bool:
+        """Nobody waits any more; whether it still runs, and then its end calls ``on_late_end``."""
+        with self._lock:
+            if self.began and not self._ended:
+                self._on_late_end = on_late_end
+                return True
+        return False
+
+
+class Calls:
+    """Calls the handlers of one worker process."""
+
+    def __init__(self, registry: Registry, settings: Settings, metrics: Metrics, producer: Submitter) -> None:
+        self.blockers: set[str] = set()
+        """handlers that were seen to block the event loop"""
+        self.processes = Processes(settings.processes)
+        self._producer, self._metrics = producer, metrics
+        self._moves_blockers = settings.on_block == "thread"
+        self._threads = anyio.CapacityLimiter(settings.threads)
+        self._middlewares = registry.hooks_of("middleware")
+
+    @property
+    def busy_threads(self) -> int:
+        """How many handlers run in threads now."""
+        return self._threads.borrowed_tokens
+
+    async def call(self, run: Run) -> Any:
+        """Run a handler with its middlewares around it; gives its result.
+
+        Raises:
+            BaseException: whatever the handler raises.
+            WorkerLacks: it did not begin, for want of a thread or process.
+        """
+        current_context.set(run.context)
+        function = partial(self._call_process, run) if run.spec.where == "process" else self._bind(run)
+        for around in reversed(self._middlewares):
+            function = partial(around, run.context, function)
+        result = function()
+        return await result if inspect.isawaitable(result) else result
+
+    def _bind(self, run: Run) -> Callable[[], Any]:
+        spec, record = run.spec, run.claim.record
+        arguments = spec.signature.bind(record.payload, record.is_text)
+        if spec.signature.context is not None:
+            arguments[spec.signature.context] = run.context
+        if spec.where == "thread":
+            return partial(self._call_thread, run, partial(spec.function, **arguments))
+        if self._moves_blockers and (spec.name in self.blockers or run.claim.crashes):
+            return partial(self._call_aside, run, Aside(spec.function, self._producer), arguments)
+        return partial(spec.function, **arguments)
+
+    async def _call_aside(self, run: Run, aside: Aside, arguments: Mapping[str, Any]) -> Any:
+        try:
+            return await self._call_thread(run, partial(aside, **arguments))
+        finally:
+            aside.cancel()
+
+    async def _call_thread(self, run: Run, function: Callable[[], Any]) -> Any:
+        call = _ThreadCall(run, function)
+        try:
+            result = await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._threads)
+        except (RuntimeError, MemoryError) as error:
+            if call.began:
+                raise
+            raise WorkerLacks(f"no thread can be started: {error}") from None
+        except asyncio.CancelledError:
+            if call.leave_behind(self._metrics.abandoned_threads.dec):
+                self._metrics.abandoned_threads.inc()
+            raise
+        return await result if inspect.isawaitable(result) else result
+
+    async def _call_process(self, run: Run) -> Any:
+        listens = run.spec.signature.context is not None
+        result = await self.processes.call(run.spec.function.__module__, run, listens=listens)
+        return None if result is None else msgspec.Raw(result)
