@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections import Counter
 from collections.abc import Iterator
+from types import FrameType
 
 import pytest
 
@@ -56,6 +57,10 @@ def uncollected() -> Iterator[list[object]]:
     gc.enable()
 
 
+def _kind_of(left: object) -> str:
+    return f"frame of {left.f_code.co_qualname}" if isinstance(left, FrameType) else type(left).__qualname__
+
+
 @pytest.mark.parametrize("one", [plain, talks, threaded, fails], ids=lambda one: one.name)
 async def test_an_attempt_leaves_no_circle_of_objects(working: Working, uncollected: list[object], one: object) -> None:
     async with working(plain, talks, threaded, fails) as bench:
@@ -67,6 +72,6 @@ async def test_an_attempt_leaves_no_circle_of_objects(working: Working, uncollec
         for task_id in ids:
             await bench.reaches(task_id, end)
         gc.collect()
-        found = Counter(type(left).__name__ for left in uncollected if type(left).__module__.startswith("_taskqueue"))
+        found = Counter(_kind_of(left) for left in uncollected)
 
-    assert not found
+    assert not {name: count for name, count in found.items() if count >= TASKS}  # what comes once a call or a worker may
