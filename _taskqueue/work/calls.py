@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -17,7 +17,6 @@ import msgspec
 from _taskqueue.domain.task import message_of
 from _taskqueue.metrics import Metrics
 from _taskqueue.settings import Settings
-from _taskqueue.tasks.context import current_context
 from _taskqueue.tasks.discovery import Registry
 from _taskqueue.tasks.spec import Submitter as Enqueuer
 from _taskqueue.work.aside import Aside
@@ -34,13 +33,9 @@ class Submitter(Enqueuer, Protocol):
     async def submit_packed(self, task: str, payload: bytes, is_text: bool, options: Mapping[str, Any]) -> str: ...
 
 
-_forked = [False]
-os.register_at_fork(after_in_child=lambda: _forked.__setitem__(0, True))
-
-
-def forked() -> bool:
-    """Whether this process is a copy of the worker, made by ``os.fork``."""
-    return _forked[0]
+FORKED: list[bool] = []
+"""Not empty in a copy of the worker that a handler made by ``os.fork``."""
+os.register_at_fork(after_in_child=lambda: FORKED.append(True))
 
 
 class HandlerQuit(Exception):
@@ -72,7 +67,7 @@ class _ThreadCall:
         except BaseException as error:  # a future that carries one would end its thread, or the event loop
             raise HandlerQuit(f"{type(error).__name__}: {message_of(error)}") from error
         finally:
-            if forked():
+            if FORKED:
                 os._exit(0)  # the copy of a fork: its own life ends with the handler
             with self._lock:
                 self._ended = True
@@ -105,30 +100,47 @@ class Calls:
         """How many handlers run in threads now."""
         return self._threads.borrowed_tokens
 
-    async def call(self, run: Run) -> Any:
-        """Run a handler with its middlewares around it; gives its result.
+    def begin(self, run: Run) -> Awaitable[Any]:
+        """Call a handler with its middlewares around it; gives what to await for its result.
 
-        Raises:
+        Raises, at once or when awaited:
             BaseException: whatever the handler raises.
             WorkerLacks: it did not begin, for want of a thread or process.
         """
-        current_context.set(run.context)
-        function = partial(self._call_process, run) if run.spec.where == "process" else self._bind(run)
+        if self._middlewares:
+            return self._call_around(run)
+        spec = run.spec
+        if spec.where == "loop" and not self._moves_blockers:
+            result: Awaitable[Any] = spec.function(**self._arguments(run))
+        else:
+            result = self._function_of(run)()
+        return result
+
+    async def _call_around(self, run: Run) -> Any:
+        function = self._function_of(run)
         for around in reversed(self._middlewares):
             function = partial(around, run.context, function)
         result = function()
         return await result if inspect.isawaitable(result) else result
 
-    def _bind(self, run: Run) -> Callable[[], Any]:
-        spec, record = run.spec, run.claim.record
-        arguments = spec.signature.bind(record.payload, record.is_text)
-        if spec.signature.context is not None:
-            arguments[spec.signature.context] = run.context
+    def _function_of(self, run: Run) -> Callable[[], Any]:
+        spec = run.spec
+        if spec.where == "process":
+            return partial(self._call_process, run)
+        arguments = self._arguments(run)
         if spec.where == "thread":
             return partial(self._call_thread, run, partial(spec.function, **arguments))
         if self._moves_blockers and (spec.name in self.blockers or run.claim.crashes):
             return partial(self._call_aside, run, Aside(spec.function, self._producer), arguments)
         return partial(spec.function, **arguments)
+
+    @staticmethod
+    def _arguments(run: Run) -> dict[str, Any]:
+        signature, record = run.spec.signature, run.claim.record
+        arguments = signature.bind(record.payload, record.is_text)
+        if signature.context is not None:
+            arguments[signature.context] = run.context
+        return arguments
 
     async def _call_aside(self, run: Run, aside: Aside, arguments: Mapping[str, Any]) -> Any:
         try:

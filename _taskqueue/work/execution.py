@@ -14,7 +14,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -26,7 +26,7 @@ from _taskqueue.metrics import Metrics
 from _taskqueue.settings import Settings
 from _taskqueue.tasks.context import current_context
 from _taskqueue.tasks.discovery import Registry
-from _taskqueue.work.calls import Calls, LeaseEnded, Submitter, forked
+from _taskqueue.work.calls import FORKED, Calls, LeaseEnded, Submitter
 from _taskqueue.work.line import Line
 from _taskqueue.work.ownership import Ownership
 from _taskqueue.work.run import Run
@@ -59,7 +59,7 @@ class Execution:
     """Runs the claims of one worker process.
 
     Args:
-        line_of: the line of a queue.
+        lines: the line of each queue.
         ended: called once for every claim that was started.
         lacking: called when an attempt could not begin for want of a thread or process.
         worker: this process' name, kept with every attempt.
@@ -74,23 +74,29 @@ class Execution:
         producer: Submitter,
         worker: str,
         random: Callable[[], float],
-        line_of: Callable[[str], Line],
+        lines: Mapping[str, Line],
         ended: Callable[[], None],
         lacking: Callable[[str], None] = lambda why: None,
     ) -> None:
         self.worker = worker
         self.producer = producer
         self.state: dict[str, Any] = {}
-        self.runs: dict[Run, float] = {}
-        """every attempt under way → its deadline"""
         self.calls = Calls(registry, settings, metrics, producer)
-        self._registry, self._line_of, self._on_end, self._lacking = registry, line_of, ended, lacking
+        self._call = self.calls.begin
+        self._tasks, self._default = registry.tasks, registry.default
+        self._lines, self._on_end, self._lacking = lines, ended, lacking
         self._failure_hooks = registry.hooks_of("on_failure")
         self._settlement = Settlement(settings, metrics, worker, random)
         self._ownership = Ownership()
+        self._says_starts = settings.log_tasks == "all"
         self._held_names: set[str] = set()
         self._loop = asyncio.get_running_loop()
         self._variables = contextvars.copy_context()
+
+    @property
+    def runs(self) -> list[Run]:
+        """Every attempt under way."""
+        return [run for line in self._lines.values() for run in line.runs.values() if isinstance(run, Run)]
 
     @property
     def blockers(self) -> set[str]:
@@ -116,66 +122,64 @@ class Execution:
 
     def start(self, claim: Claim) -> None:
         """Begin one claim's attempt, and return at once. Raises nothing: what cannot begin goes back."""
-        line = self._line_of(claim.queue)
+        line = self._lines[claim.queue]
         try:
-            if not self._begin(claim, line):
-                self._on_end()
+            now = time.monotonic()
+            spec = self._tasks.get(claim.record.task or self._default)
+            if now > line.fresh_until:
+                line.doubt(claim)
+            elif spec is None:
+                self._hold(claim, line)
+            else:
+                run = line.runs[claim.id] = Run(self, claim, spec, line, now)
+                if self._says_starts:
+                    self._settlement.started(run)
+                self._spawn(run, self._attempt(run))
+                return
         except BaseException:
             line.runs.pop(claim.id, None)
             line.settle("release", claim.id)
-            self._on_end()
             log.exception("task %s could not be started and goes back to its queue", claim.id.decode())
+        self._on_end()
 
-    def _begin(self, claim: Claim, line: Line) -> bool:
-        if not line.fresh:
-            line.doubt(claim)
-            return False
-        spec = self._registry.find(claim.record.task)
-        if spec is None:
-            self._hold(claim, line)
-            return False
-        run = Run(self, claim, spec, line)
-        line.runs[claim.id] = run
-        self.runs[run] = run.deadline
-        self._settlement.started(run)
-        self._spawn(run, self._attempt(run), self._over)
-        return True
-
-    def _spawn(self, run: Run, coroutine: Any, then: Callable[[Run], None]) -> None:
-        """Run a coroutine of the user's in a task and a context of its own; ``then`` is called when it has ended."""
-        variables = self._variables.copy()
-        task = asyncio.Task(coroutine, loop=self._loop, context=variables, **EAGERLY)
-        if task.done():
-            then(run)
-            return
-        run.task = task
-        if run.cause:  # it was asked to stop while it began
-            task.cancel()
-        task.add_done_callback(lambda done: then(run) if run.task is done else None)
+    def _spawn(self, run: Run, coroutine: Any) -> None:
+        """Run a coroutine around the user's code in a task and a context of its own; it goes on by itself at its end."""
+        task = asyncio.Task(coroutine, loop=self._loop, context=self._variables.copy(), **EAGERLY)
+        if not task.done():
+            run.task = task
 
     async def _attempt(self, run: Run) -> None:
         try:
-            run.result = await self.calls.call(run)
+            current_context.set(run.context)
+            run.result = await self._call(run)
             run.returned = True
         except BaseException as error:  # noqa: BLE001 - whatever the handler raises
             run.error = error
-        if forked():
+        if FORKED:
             os._exit(0)  # the copy of a fork: its own life ends with the handler
+        self._over(run)
 
     def _over(self, run: Run) -> None:
-        """The handler has ended: decide, and settle at once or after its hooks."""
+        """The handler has ended: decide, and settle at once or after its hooks. Awaits nothing, so nothing is left of the
+        handler's that could still reach this.
+        """
         run.task = None
+        if run.returned and (end := self._settlement.read_result(run)).error is None:
+            self._settle(run, end)
+            return
         if isinstance(run.error, (WorkerLacks, LeaseEnded)):
             self._give_back(run, run.error)
             return
-        end = self._settlement.read(run)
-        hooks = [] if end.error is None or run.cause in ("released", "fenced") else list(self._failure_hooks)
-        if end.verb == "dead" and run.spec.on_dead is not None:
-            hooks.append(run.spec.on_dead)
-        if not hooks:
+        end = end if run.returned else self._settlement.read_error(run)
+        if hooks := self._hooks_of(run, end):
+            self._next_hook(run, end, hooks)
+        else:
             self._settle(run, end)
-            return
-        self._next_hook(run, end, hooks)
+
+    def _hooks_of(self, run: Run, end: End) -> list[Any]:
+        if run.cause in ("released", "fenced"):
+            return []
+        return [*self._failure_hooks, *([run.spec.on_dead] if end.verb == "dead" and run.spec.on_dead is not None else [])]
 
     def _next_hook(self, run: Run, end: End, hooks: list[Any]) -> None:
         run.task = run.after_hook = None
@@ -183,11 +187,12 @@ class Execution:
             self._settle(run, end)
             return
         hook, *others = hooks
-        self.runs[run] = time.monotonic() + HOOK_S
+        run.deadline = time.monotonic() + HOOK_S
         run.after_hook = partial(self._next_hook, end=end, hooks=others)
-        self._spawn(run, self._run_hook(run, hook, end.error), run.after_hook)
+        self._spawn(run, self._run_hook(run, hook, end.error))
 
     async def _run_hook(self, run: Run, hook: Any, error: BaseException | None) -> None:
+        then = run.after_hook
         try:
             current_context.set(run.context)
             said = hook(run.context, error)
@@ -195,11 +200,13 @@ class Execution:
                 await said
         except BaseException:
             log.exception("the hook %s failed for task %s; the task is settled all the same", _name_of(hook), run.id)
+        if then is not None and run.after_hook is then:  # else it was given up
+            then(run)
 
     def _abandon_hook(self, run: Run) -> None:
         """A hook takes too long: go on without it."""
         task, then = run.task, run.after_hook
-        run.task = None
+        run.task = run.after_hook = None
         if task is not None:
             log.warning("a hook of task %s (%s) did not end in time; the task is settled without it", run.id, run.task_name)
             self._ownership.end_task(task)
@@ -216,13 +223,10 @@ class Execution:
         self._leave(run)
 
     def _settle(self, run: Run, end: End) -> None:
-        try:
-            self._settlement.settle(run, end)
-        finally:
-            self._leave(run)
+        self._settlement.settle(run, end)
+        self._leave(run)
 
     def _leave(self, run: Run) -> None:
-        del self.runs[run]
         run.line.runs.pop(run.claim.id, None)
         if run.children:
             self._ownership.disown(run)
@@ -231,7 +235,7 @@ class Execution:
 
     def stop_all(self) -> int:
         """Ask everything to stop, and give it back; gives how much there was."""
-        runs = list(self.runs)
+        runs = self.runs
         for run in runs:
             if run.after_hook is not None:
                 self._abandon_hook(run)
@@ -252,8 +256,9 @@ class Execution:
         while True:
             await anyio.sleep(WATCH_S)
             now = time.monotonic()
-            for run in [run for run, deadline in self.runs.items() if deadline < now or run.cause]:
-                self._stop_late(run, now)
+            for run in self.runs:
+                if run.deadline < now or run.cause or run.ended_unseen:
+                    self._stop_late(run, now)
             self._ownership.remind(now)
             if now - logs_kept_at > LOGS_S:
                 logs_kept_at = now
@@ -262,8 +267,10 @@ class Execution:
                     run.keep_log_so_far()
 
     def _stop_late(self, run: Run, now: float) -> None:
-        if run.after_hook is not None:
-            if self.runs[run] < now:
+        if run.ended_unseen:  # cancelled from outside before it began
+            self._over(run)
+        elif run.after_hook is not None:
+            if run.deadline < now:
                 self._abandon_hook(run)
         elif not run.cause:
             run.stop("timeout")

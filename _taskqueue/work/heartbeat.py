@@ -130,7 +130,7 @@ class Heartbeat:
         if not beats.renew(line.queue, lease):
             self._call_loop(line.poke)
         elif line.lease == lease:
-            line.renewed_at = max(line.renewed_at, sent_at)
+            line.renewed(sent_at)
 
     def _look_at_the_loop(self) -> None:
         if self._asked_at <= self._ticked_at:

@@ -105,8 +105,8 @@ class Line:
         self.held: set[bytes] = set()
         """everything received and not settled yet"""
         self.runs: dict[bytes, Stoppable] = {}
-        self.renewed_at = -math.inf
-        """time.monotonic() when the last call that kept the lease alive was sent, by the line or the heartbeat"""
+        self.fresh_until = -math.inf
+        """until then, by time.monotonic(), the lease is sure to be held; moved on by the line's calls and the heartbeat"""
         self._store, self._blocking, self._pool, self._crew, self._metrics = store, blocking, pool, crew, metrics
         self._new_lease, self._random = new_lease, random
         self._succeeded: list[object] = []
@@ -185,12 +185,21 @@ class Line:
 
     @property
     def fresh(self) -> bool:
-        """Whether the lease is sure to be held now: the store renews one when a quarter of it has passed."""
-        return time.monotonic() - self.renewed_at < self._fresh_s
+        """Whether the lease is sure to be held now."""
+        return time.monotonic() < self.fresh_until
 
-    def store_ms(self) -> int:
-        """The store's clock, by which all times that people see are told; a moment late rather than early."""
-        return int((time.monotonic() + self._ahead_s) * 1000)
+    @property
+    def renewed_at(self) -> float:
+        """time.monotonic() when the last call that kept the lease alive was sent, or later."""
+        return self.fresh_until - self._fresh_s
+
+    def renewed(self, at: float) -> None:
+        """A call that was sent then kept the lease alive: the store renews one when a quarter of it has passed."""
+        self.fresh_until = max(self.fresh_until, at + self._fresh_s)
+
+    def store_ms(self, now: float) -> int:
+        """The store's clock at a time of time.monotonic(): all times that people see are told by it."""
+        return int((now + self._ahead_s) * 1000)
 
     def doubt(self, claim: Claim) -> None:
         """A claim must not start before the store was asked whether it is still held here."""
@@ -266,7 +275,7 @@ class Line:
             else:
                 self.lease = lease
                 self.called_at = self.loop.time()
-                self.renewed_at = sent_at
+                self.fresh_until = sent_at + self._fresh_s
                 return
 
     async def _pause(self, pause_s: float) -> float:
@@ -356,7 +365,7 @@ class Line:
             if complained:
                 log.info("queue %s: the store is back", self.queue)
             if answer is not None:
-                self.renewed_at = sent_at
+                self.renewed(sent_at)
                 self._ahead_at_most_s = answer.now_ms / 1000 - sent_at
                 self._ahead_s = answer.now_ms / 1000 - time.monotonic()
             return answer
@@ -498,7 +507,7 @@ class Line:
         """Take what came; what filled the room meanwhile came first, so the rest goes back."""
         self.called_at = self.loop.time()
         # it may have been carried out long ago, if this process slept since
-        self.renewed_at = max(self.renewed_at, min(time.monotonic(), answer.now_ms / 1000 - self._ahead_at_most_s))
+        self.renewed(min(time.monotonic(), answer.now_ms / 1000 - self._ahead_at_most_s))
         if answer.claims or answer.suspects:
             self._armed.clear()
         room = self._crew.room_for(self)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextvars import copy_context
 
 from _taskqueue.domain.task import Claim
 
@@ -18,21 +19,18 @@ the next ones start."""
 
 
 class Pool:
-    """Starts offered claims, ``size`` at a time.
+    """Starts offered claims, ``size`` at a time."""
 
-    Args:
-        start: begins one claim's attempt and returns at once; must not raise. Whoever ends the attempt calls :meth:`ended`.
-    """
-
-    def __init__(self, size: int, start: Callable[[Claim], None]) -> None:
+    def __init__(self, size: int) -> None:
         self.size = size
         self.busy = 0
         self.finished = 0
         self.buffer: deque[Claim] = deque()
         self.suspect: Claim | None = None
         """waits until it can run alone"""
-        self._start = start
+        self._start: Callable[[Claim], None] = lambda claim: None
         self._loop = asyncio.get_running_loop()
+        self._variables = copy_context()
         self._pumping = False
         self._pump_is_due = False
 
@@ -40,6 +38,10 @@ class Pool:
     def free(self) -> int:
         """Places that neither run a task nor have one waiting; negative while some is prefetched."""
         return self.size - self.busy - len(self.buffer)
+
+    def start_with(self, start: Callable[[Claim], None]) -> None:
+        """Name what begins one claim's attempt and returns at once, without raising; the attempt's end calls :meth:`ended`."""
+        self._start = start
 
     def offer(self, claims: Iterable[Claim]) -> None:
         """Queue these claims and start what there is room for."""
@@ -66,7 +68,8 @@ class Pool:
             for _ in range(TURN):
                 if not self.buffer or self.busy >= self.size:
                     return
-                self.start(self.buffer.popleft())
+                self.busy += 1
+                self._start(self.buffer.popleft())
         finally:
             self._pumping = False
         if self.buffer and self.busy < self.size:
@@ -75,7 +78,7 @@ class Pool:
     def _pump_soon(self) -> None:
         if not self._pump_is_due:
             self._pump_is_due = True
-            self._loop.call_soon(self._pump_now)
+            self._loop.call_soon(self._pump_now, context=self._variables)
 
     def _pump_now(self) -> None:
         self._pump_is_due = False

@@ -33,38 +33,38 @@ OVER = "this attempt is over; what it does now is not kept"
 class Run:
     """One attempt under way."""
 
-    __slots__ = (
-        "after_hook", "asked_at", "began", "cause", "children", "claim", "context", "deadline", "error", "execution", "failure_in_child",
-        "line", "log", "log_kept", "over", "remind_s", "reported_at", "result", "returned", "spec", "started_ms", "task",
-    )  # fmt: skip
+    after_hook: Callable[[Run], None] | None = None
+    """a hook runs now, and this goes on when it has ended"""
+    asked_at = math.inf
+    cause = ""
+    """why it was asked to stop: timeout, cancelled, fenced or released"""
+    children: set[asyncio.Task[Any]] | None = None
+    """the asyncio tasks that it started and that still run"""
+    error: BaseException | None = None
+    failure_in_child: Failure | None = None
+    """what a process handler's own process told of its error"""
+    log: KeptLog | None = None
+    log_kept = 0
+    over = False
+    """it is settled; what is left of the handler changes nothing any more"""
+    remind_s = REMIND_FIRST_S
+    reported_at = 0.0
+    result: Any = None
+    returned = False
+    """it has a result; it may have done so and have had its asyncio task cancelled"""
+    task: asyncio.Task[None] | None = None
+    """what runs for it now: the handler, then its hooks"""
 
-    def __init__(self, execution: Execution, claim: Claim, spec: AnyTask, line: Line) -> None:
-        self.execution, self.claim, self.spec, self.line = execution, claim, spec, line
-        self.began = time.monotonic()
-        self.started_ms = line.store_ms()
-        self.deadline = self.began + (claim.record.timeout_s or spec.timeout_s or TIMEOUT_DEFAULT_S)
-        self.task: asyncio.Task[None] | None = None
-        """what runs for it now: the handler, then its hooks"""
-        self.after_hook: Callable[[Run], None] | None = None
-        """a hook runs now, and this goes on when it has ended"""
-        self.children: set[asyncio.Task[Any]] | None = None
-        """the asyncio tasks that it started and that still run"""
-        self.error: BaseException | None = None
-        self.result: Any = None
-        self.returned = False
-        """it has a result; it may have done so and have had its asyncio task cancelled"""
-        self.failure_in_child: Failure | None = None
-        """what a process handler's own process told of its error"""
-        self.over = False
-        """it is settled; what is left of the handler changes nothing any more"""
-        self.cause = ""
-        """why it was asked to stop: timeout, cancelled, fenced or released"""
-        self.asked_at = math.inf
-        self.remind_s = REMIND_FIRST_S
-        self.log: KeptLog | None = None
-        self.log_kept = 0
-        self.reported_at = 0.0
+    def __init__(self, execution: Execution, claim: Claim, spec: AnyTask, line: Line, began: float) -> None:
+        self.execution, self.claim, self.spec, self.line, self.began = execution, claim, spec, line, began
+        self.started_ms = line.store_ms(began)
+        self.deadline = began + (claim.record.timeout_s or spec.timeout_s or TIMEOUT_DEFAULT_S)
         self.context = Context(claim, self)
+
+    @property
+    def ended_unseen(self) -> bool:
+        """Its asyncio task has ended without a word: it was cancelled before it began."""
+        return self.task is not None and self.task.done()
 
     def stop(self, cause: str) -> None:
         """Cancel the handler; ``cause`` is timeout, cancelled, fenced or released."""
@@ -119,7 +119,7 @@ class Run:
         if self.over:
             return
         said = None if message is None else clip(message, PROGRESS_MESSAGE_CHARS_MAX)
-        packed = wire.encode(Progress(done, total, said, self.line.store_ms()))
+        packed = wire.encode(Progress(done, total, said, self.line.store_ms(time.monotonic())))
         self.line.progress(self.claim.id, packed, wake=time.monotonic() - self.reported_at > PROGRESS_S)
         self.reported_at = time.monotonic()
 
@@ -153,15 +153,10 @@ class Run:
             self.log_kept = self.log.said
             self.line.keep_log(self.claim.id, self.log.text().encode(errors="replace"), wake=True)
 
-    def keep_log_at_last(self) -> None:
-        """Hand the whole log to the line, before the settlement."""
-        if self.log is not None:
-            self.line.keep_log(self.claim.id, self.log.text().encode(errors="replace"))
-
     def forget(self) -> None:
         """Let go of what refers back to this: circles would keep payloads until the garbage collector comes by."""
         self.over = True
-        self.error = self.result = self.task = self.after_hook = None
+        self.error = self.result = self.after_hook = None
         del self.context
 
     def blocks(self, seconds: float, stack: str) -> Block:

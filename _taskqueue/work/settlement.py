@@ -41,6 +41,10 @@ class End:
     failure: Failure | None = None
 
 
+NOTHING = End("succeed")
+"""A handler that returned None."""
+
+
 class Settlement:
     """Settles the attempts of one worker process.
 
@@ -50,7 +54,7 @@ class Settlement:
     """
 
     def __init__(self, settings: Settings, metrics: Metrics, worker: str, random: Callable[[], float]) -> None:
-        self._metrics, self._worker, self._random = metrics, worker, random
+        self._meters, self._worker, self._random = metrics.meters, worker, random
         self._result_bytes_max = settings.result_bytes_max
         self._finishes = FinishLog(settings.log_tasks)
 
@@ -63,16 +67,22 @@ class Settlement:
         if len(encoded) > self._result_bytes_max:
             raise ValueError(f"the {what} has {len(encoded)} bytes, more than --max-result {self._result_bytes_max}")
 
-    def read(self, run: Run) -> End:
-        """Read the result or error of an attempt whose handler has ended. Raises nothing."""
+    def read_result(self, run: Run) -> End:
+        """What an attempt comes to whose handler returned. Raises nothing."""
+        if run.result is None:
+            return NOTHING
         try:
-            if run.returned:
-                return End("succeed", None if run.result is None else self._encode(run.result))
-            return self._judge(run, _error_of(run))
+            return End("succeed", self._encode(run.result))
         except ResultUnfit as unfit:
             return self._judge(run, unfit)
-        except BaseException as error:  # noqa: BLE001 - the handler's own objects, asked about themselves
-            return self._judge(run, Unreadable(f"its error cannot be read: {type(error).__name__}"))
+
+    def read_error(self, run: Run) -> End:
+        """What an attempt comes to whose handler did not return. Raises nothing."""
+        try:
+            error = _error_of(run)
+        except BaseException as second:  # noqa: BLE001 - the handler's own object, asked about itself
+            error = Unreadable(f"its error cannot be read: {type(second).__name__}")
+        return self._judge(run, error)
 
     def _encode(self, result: Any) -> bytes:
         try:
@@ -105,34 +115,29 @@ class Settlement:
             end = self._judge(run, Unreadable(f"its end cannot be recorded: {type(error).__name__}"))
             self._tell_line(run, end, int(took_s * 1000))
         try:
-            self._tell_people(run, end, took_s)
+            if end.judged is None:
+                self._meters(run.claim.queue, run.spec.name).succeeded(took_s)
+                self._finishes.succeeded(run.context, took_s)
+            elif end.failure is not None:
+                self._count(run, end.judged, took_s)
+                self._finishes.failed(run.context, end.judged.verb, end.judged.delay_s, end.judged.reason, end.failure, took_s)
         except BaseException:  # a filter or record factory of the user's
             log.exception("task %s is settled, but its log line failed", run.id)
 
     def _tell_line(self, run: Run, end: End, run_ms: int) -> None:
         claim, line, judged, failure = run.claim, run.line, end.judged, end.failure
+        if run.log is not None:
+            line.keep_log(claim.id, run.log.text().encode(errors="replace"))
         if judged is None or failure is None:
-            packed = wire.encode(Outcome(claim.attempt, run.started_ms, run_ms, self._worker, end.result))
-            run.keep_log_at_last()
-            line.succeeded(claim.id, packed)
+            line.succeeded(claim.id, wire.encode(Outcome(claim.attempt, run.started_ms, run_ms, self._worker, end.result)))
             return
         attempt = wire.encode(Attempt(claim.number, judged.ending, run.started_ms, run_ms, self._worker, failure))
         outcome = wire.encode(Outcome(claim.attempt, run.started_ms, run_ms, self._worker, None, judged.reason, failure))
         number, fault = pack_number(int(judged.delay_s * 1000), claim.record.priority), fault_of(run.spec.name, failure)
-        run.keep_log_at_last()
         line.settle(judged.verb, claim.id, number, attempt, outcome, fault)
 
-    def _tell_people(self, run: Run, end: End, took_s: float) -> None:
-        judged = end.judged
-        if judged is None or end.failure is None:
-            self._metrics.meters(run.claim.queue, run.spec.name).succeeded(took_s)
-            self._finishes.succeeded(run.context, took_s)
-            return
-        self._count(run, judged, took_s)
-        self._finishes.failed(run.context, judged.verb, judged.delay_s, judged.reason, end.failure, took_s)
-
     def _count(self, run: Run, judged: Judgement, took_s: float) -> None:
-        meters = self._metrics.meters(run.claim.queue, run.spec.name)
+        meters = self._meters(run.claim.queue, run.spec.name)
         meters.ended(judged.ending, took_s)
         if judged.verb == "retry":
             meters.retried += 1

@@ -20,7 +20,6 @@ from anyio.abc import TaskStatus
 from _taskqueue import __version__
 from _taskqueue.domain.beat import Beat
 from _taskqueue.domain.errors import HandlerError, StoreError
-from _taskqueue.domain.task import Claim
 from _taskqueue.life import Life
 from _taskqueue.metrics import Metrics
 from _taskqueue.producer import Producer
@@ -72,10 +71,10 @@ class Worker:
         store = store.apart()
         self._store, self._producer, self._registry, self._settings, self._metrics = store, producer, registry, settings, metrics
         self._life = life
-        self._pool = Pool(settings.concurrency, self._start)
+        self._pool = Pool(settings.concurrency)
         self.dispatcher = Dispatcher(store, self._pool, registry, metrics, settings.queues, self._new_lease, random)
         self._execution = Execution(
-            registry, settings, metrics, producer, self.name, random, self.dispatcher.lines.__getitem__, self._pool.ended,
+            registry, settings, metrics, producer, self.name, random, self.dispatcher.lines, self._pool.ended,
             self.dispatcher.rest,
         )  # fmt: skip
         self.heartbeat = Heartbeat(
@@ -94,6 +93,7 @@ class Worker:
         current_submitter.set(self._producer)
         async with aclosing(self._store), self._lifespans(), anyio.create_task_group() as group:
             self._execution.open()
+            self._pool.start_with(self._execution.start)
             group.start_soon(self._execution.watch)
             group.start_soon(self.dispatcher.isolation.run)
             group.start_soon(self._keep_gauges)
@@ -123,9 +123,6 @@ class Worker:
     def busy(self) -> int:
         """How many tasks run now."""
         return self._pool.busy
-
-    def _start(self, claim: Claim) -> None:
-        self._execution.start(claim)
 
     async def _run_lines(self, ended: anyio.Event, *, task_status: TaskStatus[None]) -> None:
         await self.dispatcher.run(task_status=task_status)

@@ -19,7 +19,8 @@ class Log:
     def __init__(self, *, at_once: bool) -> None:
         self.started: list[bytes] = []
         self.at_once = at_once
-        self.pool = Pool(SIZE, self.start)
+        self.pool = Pool(SIZE)
+        self.pool.start_with(self.start)
 
     def start(self, claim: Claim) -> None:
         """Begin a claim."""
