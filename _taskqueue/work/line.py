@@ -29,10 +29,10 @@ from _taskqueue.store.store import CLAIM_MAX, Store
 from _taskqueue.work.pool import Pool
 from _taskqueue.work.shares import Shares
 
-GATHER = 64
-"""Settlements worth a call while slots are busy …"""
+GATHER = 128
+"""Settlements that are worth a call …"""
 GATHER_S = 0.002
-"""… or this much time."""
+"""… and how long they are waited for."""
 POLL_S = 1.0
 """A missed wake-up is caught by this; also how soon a request to cancel is noticed."""
 RECONCILE_S = 5.0
@@ -287,7 +287,7 @@ class Line:
         while True:
             self._wake.clear()
             if self._settled or self._reports or self._progress:
-                if self._pool.buffer and len(self._settled) < GATHER:
+                if self._is_gathering:
                     await self._gather()
                 return
             room = self._crew.room_for(self)
@@ -303,10 +303,15 @@ class Line:
             self._crew.shares.join(self)
             return
 
+    @property
+    def _is_gathering(self) -> bool:
+        """Slots have work for as long as it took to settle what is to be told, so that they go on while the call is in flight."""
+        return len(self._settled) < GATHER and len(self._pool.buffer) > len(self._settled)
+
     async def _gather(self) -> None:
         """Let the batch grow for a moment: the slots have work."""
         with anyio.move_on_after(GATHER_S):  # no comparing of clocks: a timer may fire before its time
-            while len(self._settled) < GATHER and self._pool.buffer:
+            while self._is_gathering:
                 self._wake.clear()
                 await self._wake.wait()
 
