@@ -39,7 +39,7 @@ os.register_at_fork(after_in_child=lambda: FORKED.append(True))
 
 
 class HandlerQuit(Exception):
-    """A handler raised what would end its thread or the event loop: SystemExit, KeyboardInterrupt, …"""
+    """A handler in a thread or task of its own raised what would end the process: SystemExit, KeyboardInterrupt, …"""
 
 
 class LeaseEnded(Exception):
@@ -47,25 +47,24 @@ class LeaseEnded(Exception):
 
 
 class _ThreadCall:
-    """A handler's call in a thread."""
+    """A handler's call in a thread. What it raises is kept here: a future looks at an error, and some it cannot carry."""
 
     def __init__(self, run: Run, function: Callable[[], Any]) -> None:
         self.began = False
+        self.error: BaseException | None = None
         self._run, self._function = run, function
         self._lock = threading.Lock()
         self._ended = False
         self._on_late_end: Callable[[], None] | None = None
 
     def __call__(self) -> Any:
-        if not self._run.line.fresh:  # it waited for this thread, or the whole machine slept
-            raise LeaseEnded
-        self.began = True
         try:
+            if not self._run.line.fresh:  # it waited for this thread, or the whole machine slept
+                raise LeaseEnded
+            self.began = True
             return self._function()
-        except Exception:
-            raise
-        except BaseException as error:  # a future that carries one would end its thread, or the event loop
-            raise HandlerQuit(f"{type(error).__name__}: {message_of(error)}") from error
+        except BaseException as error:  # noqa: BLE001 - whatever the handler raises
+            self.error = error
         finally:
             if FORKED:
                 os._exit(0)  # the copy of a fork: its own life ends with the handler
@@ -73,6 +72,15 @@ class _ThreadCall:
                 self._ended = True
             if self._on_late_end is not None:
                 self._on_late_end()
+
+    def raise_error(self) -> None:
+        """Raise what the handler raised."""
+        error, self.error = self.error, None
+        if error is None:
+            return
+        if type(error) in (SystemExit, KeyboardInterrupt, GeneratorExit):
+            raise HandlerQuit(f"{type(error).__name__}: {message_of(error)}") from error
+        raise error
 
     def leave_behind(self, on_late_end: Callable[[], None]) -> bool:
         """Nobody waits any more; whether it still runs, and then its end calls ``on_late_end``."""
@@ -160,6 +168,7 @@ class Calls:
             if call.leave_behind(self._metrics.abandoned_threads.dec):
                 self._metrics.abandoned_threads.inc()
             raise
+        call.raise_error()
         return await result if inspect.isawaitable(result) else result
 
     async def _call_process(self, run: Run) -> Any:

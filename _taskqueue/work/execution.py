@@ -157,7 +157,11 @@ class Execution:
             run.error = error
         if FORKED:
             os._exit(0)  # the copy of a fork: its own life ends with the handler
-        self._over(run)
+        try:
+            self._over(run)
+        except BaseException:
+            log.exception("task %s: a defect kept its end from being read; it goes back to its queue", run.id)
+            self._release(run)
 
     def _over(self, run: Run) -> None:
         """The handler has ended: decide, and settle at once or after its hooks. Awaits nothing, so nothing is left of the
@@ -167,8 +171,8 @@ class Execution:
         if run.returned and (end := self._settlement.read_result(run)).error is None:
             self._settle(run, end)
             return
-        if isinstance(run.error, (WorkerLacks, LeaseEnded)):
-            self._give_back(run, run.error)
+        if type(run.error) in (WorkerLacks, LeaseEnded):
+            self._give_back(run, run.error)  # type: ignore[arg-type]
             return
         end = end if run.returned else self._settlement.read_error(run)
         if hooks := self._hooks_of(run, end):
@@ -216,11 +220,16 @@ class Execution:
     def _give_back(self, run: Run, why: BaseException) -> None:
         """It did not begin, at no fault of the task's: it costs no attempt."""
         if isinstance(why, WorkerLacks):
-            run.line.settle("release", run.claim.id)
+            self._release(run)
             self._lacking(str(why))
         else:
             run.line.doubt(run.claim)
-        self._leave(run)
+            self._leave(run)
+
+    def _release(self, run: Run) -> None:
+        if run.claim.id in run.line.runs:  # else it was settled before
+            run.line.settle("release", run.claim.id)
+            self._leave(run)
 
     def _settle(self, run: Run, end: End) -> None:
         self._settlement.settle(run, end)

@@ -51,11 +51,19 @@ class Ownership:
         run = None if context is None else desk_of(context)
         if not isinstance(run, Run) or not asyncio.iscoroutine(coroutine):
             return self._made(loop, coroutine, options)
+        children = run.children
+        if children is None:
+            children = run.children = set()
         task = self._made(loop, _contained(coroutine), options)
-        if run.children is None:
-            run.children = set()
-        run.children.add(task)
-        task.add_done_callback(run.children.discard)
+        children.add(task)
+
+        def ended(task: AnyTask) -> None:
+            children.discard(task)
+            coroutine.close()  # cancelled before it began, it would complain that nobody awaited it
+
+        task.add_done_callback(ended)
+        if run.over:  # started by what was left behind
+            self.end_task(task)
         return task
 
     def _made(self, loop: asyncio.AbstractEventLoop, coroutine: Any, options: dict[str, Any]) -> Any:
@@ -73,7 +81,8 @@ class Ownership:
 
     def end_task(self, task: AnyTask) -> None:
         """Cancel a task that nobody waits for any more, again and again until it ends."""
-        task.cancel()
+        task.add_done_callback(_note_end)
+        task.get_loop().call_soon(task.cancel)  # once it has begun: what it is to await complains if nobody ever does
         self._left[task] = (time.monotonic() + REMIND_FIRST_S, 2 * REMIND_FIRST_S)
 
     def remind(self, now: float) -> None:
@@ -102,6 +111,12 @@ async def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
         return await coroutine
     except (SystemExit, KeyboardInterrupt) as error:
         raise HandlerQuit(f"{type(error).__name__}: {message_of(error)}") from error
+
+
+def _note_end(task: AnyTask) -> None:
+    """Nobody else asks how a task ended that was left behind."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.warning("what a handler left running ended with %s: %s", type(error).__name__, message_of(error))
 
 
 def _name_of(task: AnyTask) -> str:

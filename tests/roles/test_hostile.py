@@ -1,0 +1,677 @@
+"""Handlers that do to their asyncio task, their context, their errors and their results whatever can be done.
+
+Each ends as its own task's success or failure; the ones beside it and after it never notice, and no slot is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import decimal
+import logging
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+
+from _taskqueue.domain.backoff import Backoff
+from _taskqueue.domain.errors import Discard, Retry
+from _taskqueue.domain.states import State
+from _taskqueue.store.answers import Sight
+from _taskqueue.store.store import Store
+from _taskqueue.tasks.context import Context, current
+from _taskqueue.tasks.spec import lifespan, middleware, on_failure, task
+from _taskqueue.work import execution, run
+from tests.roles.conftest import Working, until
+
+pytestmark = pytest.mark.anyio
+
+SLOTS = 2
+AnyHandler = Callable[..., Any]
+tenant: contextvars.ContextVar[str] = contextvars.ContextVar("tenant", default="nobody")
+
+
+@task
+async def innocent(text: str) -> str:
+    """Runs beside the guilty one, and after it."""
+    await anyio.sleep(0.2)
+    return f"{text} {tenant.get()}"
+
+
+def result_of(sight: Sight) -> Any:
+    assert sight.outcome is not None
+    return None if sight.outcome.result is None else msgspec.json.decode(sight.outcome.result)
+
+
+def message_of(sight: Sight) -> str:
+    assert sight.outcome is not None
+    assert sight.outcome.failure is not None
+    return f"{sight.outcome.failure.type}: {sight.outcome.failure.message}"
+
+
+async def tried(working: Working, handler: AnyHandler, *, state: State, **options: Any) -> Sight:
+    """Run a hostile handler beside an innocent one, then as many innocent ones as there are slots; gives its own end."""
+    guilty = task(name="guilty", max_attempts=1, **options)(handler)
+    async with working(guilty, innocent, concurrency=str(SLOTS)) as bench:
+        beside = await bench.submit("innocent", b"beside")
+        sight = await bench.run("guilty", state=state)
+        assert result_of(await bench.reaches(beside, State.SUCCEEDED)) == "beside nobody"
+        after = [await bench.submit("innocent", b"after") for _ in range(2 * SLOTS)]
+        for one in after:
+            assert result_of(await bench.reaches(one, State.SUCCEEDED)) == "after nobody"
+        await until(lambda: bench.worker.busy == 0)
+        assert not bench.life.stopping.is_set()
+        assert not bench.ended.is_set()
+    assert bench.worker.clean
+    return sight
+
+
+# -- what it does to its own asyncio task --------------------------------------------------------------------------------
+
+
+async def cancels_itself(text: str) -> str:
+    current_task().cancel()
+    return "done"
+
+
+async def cancels_itself_and_waits(text: str) -> None:
+    current_task().cancel()
+    await asyncio.sleep(10)
+
+
+async def swallows_its_own_cancellation(text: str) -> str:
+    current_task().cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.sleep(10)
+    return "done"
+
+
+async def leaves_a_watchdog(text: str) -> str:
+    mine = current_task()
+
+    async def bite() -> None:
+        try:
+            await asyncio.sleep(0.05)
+        finally:
+            mine.cancel()
+
+    current_task().get_loop().create_task(bite())
+    await asyncio.sleep(0.01)
+    return "done"
+
+
+async def leaves_a_scope(text: str) -> str:
+    anyio.CancelScope(deadline=anyio.current_time() + 0.1).__enter__()
+    return "done"
+
+
+async def leaves_a_cancelled_scope(text: str) -> str:
+    scope = anyio.CancelScope()
+    scope.__enter__()
+    scope.cancel()
+    return "done"
+
+
+async def leaves_a_task_group_that_fails(text: str) -> str:
+    async def child() -> None:
+        await anyio.sleep(0.1)
+        raise ValueError("late")
+
+    group = anyio.create_task_group()
+    await group.__aenter__()
+    group.start_soon(child)
+    return "done"
+
+
+async def leaves_a_task_group_of_asyncio(text: str) -> str:
+    group = asyncio.TaskGroup()
+    await group.__aenter__()
+    group.create_task(asyncio.sleep(0.05))
+    return "done"
+
+
+async def leaves_a_timeout(text: str) -> str:
+    await asyncio.timeout(0.05).__aenter__()
+    return "done"
+
+
+async def sets_variables(text: str) -> str:
+    tenant.set("acme")
+    decimal.getcontext().prec = 3
+    return "done"
+
+
+async def schedules_its_own_cancellation(text: str) -> str:
+    asyncio.get_running_loop().call_later(0.05, current_task().cancel)
+    return "done"
+
+
+def current_task() -> asyncio.Task[Any]:
+    found = asyncio.current_task()
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        cancels_itself, swallows_its_own_cancellation, leaves_a_watchdog, leaves_a_scope, leaves_a_cancelled_scope,
+        leaves_a_task_group_that_fails, leaves_a_task_group_of_asyncio, leaves_a_timeout, sets_variables, schedules_its_own_cancellation,
+    ],
+    ids=lambda handler: handler.__name__,
+)  # fmt: skip
+async def test_what_a_handler_does_to_its_asyncio_task_ends_with_it(working: Working, handler: AnyHandler) -> None:
+    assert result_of(await tried(working, handler, state=State.SUCCEEDED)) == "done"
+
+
+@pytest.mark.parametrize("handler", [cancels_itself_and_waits], ids=lambda handler: handler.__name__)
+async def test_a_handler_that_cancels_itself_fails_as_itself(working: Working, handler: AnyHandler) -> None:
+    assert message_of(await tried(working, handler, state=State.DEAD)).startswith("CancelledError")
+
+
+async def test_a_cancellation_that_was_swallowed_once_is_nobody_elses(working: Working) -> None:
+    async def awaits_what_was_cancelled(text: str) -> None:
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    first = task(name="first")(swallows_its_own_cancellation)
+    second = task(name="second", max_attempts=1)(awaits_what_was_cancelled)
+    async with working(first, second, concurrency="1") as bench:
+        await bench.run("first")
+        assert message_of(await bench.run("second", state=State.DEAD)).startswith("CancelledError")
+        assert not bench.ended.is_set()
+
+
+async def test_a_middleware_that_cancels_harms_its_own_task_alone(working: Working) -> None:
+    async def around(ctx: Context, call_next: Callable[[], Any]) -> Any:
+        if ctx.task == "guilty":
+            current_task().cancel()
+        return await call_next()
+
+    async def guilty(text: str) -> str:
+        await asyncio.sleep(10)
+        return "never"
+
+    async with working(task(max_attempts=1)(guilty), innocent, hooks=[middleware(around)], concurrency="1") as bench:
+        await bench.run("guilty", state=State.DEAD)
+        assert result_of(await bench.run("innocent", b"x")) == "x nobody"
+
+
+@pytest.mark.parametrize("where", ["loop", "thread"])
+async def test_no_variable_of_one_task_is_seen_by_another(working: Working, where: str) -> None:
+    async def on_the_loop(text: str) -> str:
+        before = tenant.get()
+        tenant.set(text)
+        return before
+
+    def in_a_thread(text: str) -> str:
+        before = tenant.get()
+        tenant.set(text)
+        return before
+
+    handler: AnyHandler = on_the_loop if where == "loop" else in_a_thread
+    async with working(task(name="sets")(handler), concurrency="1") as bench:
+        assert [result_of(await bench.run("sets", b"acme")) for _ in range(3)] == ["nobody"] * 3
+
+
+async def test_what_a_lifespan_set_is_seen_by_every_task(working: Working) -> None:
+    async def opens() -> AsyncIterator[dict[str, Any]]:
+        tenant.set("house")
+        yield {}
+
+    async with working(innocent, hooks=[lifespan(opens)]) as bench:
+        assert [result_of(await bench.run("innocent", b"x")) for _ in range(2)] == ["x house"] * 2
+
+
+# -- what it starts and leaves --------------------------------------------------------------------------------------------
+
+
+async def test_what_a_handler_leaves_running_is_cancelled_and_named(working: Working, caplog: pytest.LogCaptureFixture) -> None:
+    ended = anyio.Event()
+
+    async def watch_for_ever() -> None:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            ended.set()
+
+    @task
+    async def leaves(text: str) -> None:
+        asyncio.get_running_loop().create_task(watch_for_ever(), name="mine")
+        await asyncio.sleep(0)
+
+    async with working(leaves) as bench:
+        sight = await bench.run("leaves")
+        with anyio.fail_after(5):
+            await ended.wait()
+
+    (line,) = [record.getMessage() for record in caplog.records if "left 1 asyncio tasks running" in record.getMessage()]
+    assert sight.id in line
+    assert "watch_for_ever" in line
+
+
+async def test_what_swallows_its_cancellation_is_asked_again(working: Working, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("_taskqueue.work.ownership.REMIND_FIRST_S", 0.05)
+    asked = 0
+    ended = anyio.Event()
+
+    async def stubborn() -> None:
+        nonlocal asked
+        while asked < 3:
+            try:
+                await asyncio.sleep(100)
+            except asyncio.CancelledError:
+                asked += 1
+        ended.set()
+
+    @task
+    async def leaves(text: str) -> None:
+        asyncio.get_running_loop().create_task(stubborn())
+        await asyncio.sleep(0.01)
+
+    async with working(leaves) as bench:
+        await bench.run("leaves")
+        with anyio.fail_after(5):
+            await ended.wait()
+
+
+async def test_what_a_handler_awaits_is_not_disturbed(working: Working, caplog: pytest.LogCaptureFixture) -> None:
+    @task
+    async def gathers(text: str) -> list[int]:
+        async def one(number: int) -> int:
+            await asyncio.sleep(0.01)
+            return number
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(number)) for number in range(3)]
+        return [found.result() for found in tasks] + list(await asyncio.gather(*(one(number) for number in range(3))))
+
+    async with working(gathers) as bench:
+        assert result_of(await bench.run("gathers")) == [0, 1, 2, 0, 1, 2]
+    assert "left" not in caplog.text
+
+
+@pytest.mark.parametrize("quit_with", [SystemExit(7), SystemExit(0), KeyboardInterrupt()], ids=repr)
+async def test_an_exit_in_a_child_task_is_an_error_of_the_handler(working: Working, quit_with: BaseException) -> None:
+    async def exits(text: str) -> None:
+        async def child() -> None:
+            await asyncio.sleep(0.01)
+            raise quit_with
+
+        await asyncio.gather(child(), asyncio.sleep(1))
+
+    assert message_of(await tried(working, exits, state=State.DEAD)).startswith(f"HandlerQuit: {type(quit_with).__name__}")
+
+
+async def test_an_exit_in_a_child_task_that_was_left_behind_ends_nothing(working: Working) -> None:
+    async def exits_later(text: str) -> str:
+        async def child() -> None:
+            try:
+                await asyncio.sleep(100)
+            finally:
+                sys.exit(3)
+
+        asyncio.get_running_loop().create_task(child())
+        await asyncio.sleep(0.01)
+        return "done"
+
+    assert result_of(await tried(working, exits_later, state=State.SUCCEEDED)) == "done"
+
+
+# -- errors, results and hooks that do not behave -------------------------------------------------------------------------
+
+
+class Lazy(Exception):
+    """Fails at every look."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise KeyError(name)
+
+
+class Chatty(Exception):
+    """Has every attribute."""
+
+    def __getattr__(self, name: str) -> Any:
+        return "something"
+
+
+class Exits(Exception):
+    """Leaves when its text is asked for."""
+
+    def __str__(self) -> str:  # noqa: PLE0307 - it never gets there
+        sys.exit(4)
+
+    __repr__ = __str__
+
+
+class NoClass(Exception):
+    """Lies about its class, with an error."""
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        raise RuntimeError("no class")
+
+
+class Picky(type):
+    """A class of classes that cannot be asked."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        raise SystemExit(5)
+
+
+class NeverRetried(Exception, metaclass=Picky):
+    """Stands in retry_on."""
+
+
+class NoDuration(float):
+    """No number after all."""
+
+    def __float__(self) -> float:
+        raise ArithmeticError("no number")
+
+
+class LazyResult:
+    """A result whose every attribute is an error."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError("not loaded")
+
+
+class ExitingResult:
+    """A result that leaves when it is encoded."""
+
+    def model_dump(self, **options: Any) -> Any:
+        raise SystemExit(6)
+
+
+class Circle:
+    """A result without an end."""
+
+    def model_dump(self, **options: Any) -> Any:
+        return self
+
+
+ERRORS: dict[str, Callable[[], Exception]] = {
+    "lazy": lambda: Lazy("x"),
+    "stop-iteration": lambda: StopIteration("x"),
+    "chatty": lambda: Chatty("x"),
+    "exits": lambda: Exits("x"),
+    "no-class": lambda: NoClass("x"),
+    "group": lambda: ExceptionGroup("g", [Lazy("y")]),
+}
+RESULTS: dict[str, Callable[[], object]] = {
+    "lazy": LazyResult,
+    "exits": ExitingResult,
+    "circle": Circle,
+    "object": object,
+    "complex-key": lambda: {1j: 1},
+    "surrogate": lambda: "\udce9",
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+@pytest.mark.parametrize("where", ["loop", "thread"])
+async def test_an_error_that_cannot_be_looked_at_is_its_tasks_failure(working: Working, name: str, where: str) -> None:
+    async def raises(text: str) -> None:
+        raise ERRORS[name]()
+
+    def raises_in_a_thread(text: str) -> None:
+        raise ERRORS[name]()
+
+    sight = await tried(working, raises if where == "loop" else raises_in_a_thread, state=State.DEAD)
+
+    assert message_of(sight)
+
+
+async def test_a_class_that_cannot_be_asked_leaves_the_verdict_to_the_attempts(working: Working) -> None:
+    async def raises(text: str) -> None:
+        raise ValueError("x")
+
+    guilty = task(name="guilty", max_attempts=2, no_retry_on=NeverRetried, backoff=Backoff("constant", 0, jitter=False))(raises)
+    async with working(guilty, innocent, concurrency="1") as bench:
+        sight = await bench.run("guilty", state=State.DEAD)
+        await bench.run("innocent")
+
+    assert [one.failure.type for one in sight.attempts if one.failure] == ["Unreadable", "ValueError"]
+
+
+async def test_a_retry_after_no_number_is_an_error_of_its_task(working: Working) -> None:
+    async def raises(text: str) -> None:
+        raise Retry("later", after=NoDuration(1))
+
+    assert message_of(await tried(working, raises, state=State.DEAD))
+
+
+@pytest.mark.parametrize("name", RESULTS)
+async def test_a_result_that_cannot_be_encoded_is_unfit(working: Working, name: str) -> None:
+    async def returns(text: str) -> object:
+        return RESULTS[name]()
+
+    sight = await tried(working, returns, state=State.DEAD)
+
+    assert message_of(sight).startswith("ResultUnfit: the result cannot be kept: ")
+    assert sight.outcome is not None
+    assert sight.outcome.reason == "unfit_result"
+
+
+@pytest.mark.parametrize("end", ["returns", "raises", "discards"])
+@pytest.mark.parametrize("broken", ["filter", "factory"])
+async def test_logging_that_fails_settles_the_task_all_the_same(working: Working, end: str, broken: str) -> None:
+    def fail(*args: Any, **kwargs: Any) -> Any:
+        raise OSError("no log")
+
+    async def guilty(text: str) -> str:
+        if broken == "filter":
+            logging.getLogger("taskqueue.task").addFilter(fail)
+        else:
+            logging.setLogRecordFactory(fail)
+        if end == "raises":
+            raise ValueError("x")
+        if end == "discards":
+            raise Discard("x")
+        return "done"
+
+    async with working(task(name="guilty", max_attempts=1)(guilty), concurrency="1", log_tasks="all") as bench:
+        try:
+            await bench.run("guilty", state=State.SUCCEEDED if end == "returns" else State.DEAD)
+            await until(lambda: bench.worker.busy == 0)
+        finally:
+            logging.getLogger("taskqueue.task").filters.clear()
+            logging.setLogRecordFactory(logging.LogRecord)
+        assert not bench.ended.is_set()
+
+
+async def test_hooks_that_misbehave_do_not_keep_a_task_from_its_end(working: Working, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "HOOK_S", 0.2)
+    ran: list[str] = []
+
+    async def cancels(ctx: Context, error: BaseException) -> None:
+        ran.append("cancels")
+        current_task().cancel()
+        await asyncio.sleep(10)
+
+    async def exits(ctx: Context, error: BaseException) -> None:
+        ran.append("exits")
+        raise SystemExit(1)
+
+    async def never_ends(ctx: Context, error: BaseException) -> None:
+        ran.append("never ends")
+        for _ in range(3):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(100)
+
+    async def sees(ctx: Context, error: BaseException) -> None:
+        ran.append(f"sees {current().task} {tenant.get()}")
+        tenant.set("hook")
+
+    async def fails(text: str) -> None:
+        tenant.set("handler")
+        raise ValueError("x")
+
+    hooks = [on_failure(hook) for hook in (cancels, exits, never_ends, sees)]
+    async with working(task(name="fails", max_attempts=1)(fails), hooks=hooks, concurrency="1") as bench:
+        for _ in range(2):
+            assert message_of(await bench.run("fails", state=State.DEAD)) == "ValueError: x"
+        await until(lambda: bench.worker.busy == 0)
+
+    assert ran == ["cancels", "exits", "never ends", "sees fails nobody"] * 2
+
+
+async def test_a_hook_may_do_what_its_context_offers(working: Working) -> None:
+    async def again(ctx: Context, error: BaseException) -> None:
+        ctx.log.warning("from the hook")
+        await ctx.submit("innocent", "follow-up")
+
+    @task(max_attempts=1)
+    async def fails(text: str) -> None:
+        raise ValueError("x")
+
+    async with working(fails, innocent, hooks=[on_failure(again)]) as bench:
+        sight = await bench.run("fails", state=State.DEAD)
+        kept = await bench.store.command("log", "HGET", bench.store.key("logs", "default"), f"{sight.id}:1")
+        await until(lambda: bench.worker.busy == 0)
+        assert (await bench.store.count("default")).states[State.SUCCEEDED] == 1
+
+    assert kept.endswith(b"WARNING from the hook")
+
+
+# -- handlers that do not stop, and those that were left behind -----------------------------------------------------------
+
+
+async def test_a_handler_that_swallows_its_timeout_is_told_again_ever_more_rarely(
+    working: Working, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(run.Run, "remind_s", 0.1)
+    monkeypatch.setattr(run, "REMIND_FIRST_S", 0.1)
+    asked = 0
+
+    @task(timeout=0.1, max_attempts=1)
+    async def stubborn(text: str) -> str:
+        nonlocal asked
+        while asked < 4:
+            try:
+                await asyncio.sleep(0.001)
+            except asyncio.CancelledError:
+                asked += 1
+        return "at last"
+
+    async with working(stubborn) as bench:
+        sight = await bench.run("stubborn")
+
+    assert result_of(sight) == "at last"
+    assert [record.getMessage() for record in caplog.records if "runs on" in record.getMessage()] == [
+        f"task {sight.id} (stubborn) was asked to stop (timeout) and runs on; it is asked again, ever more rarely"
+    ]
+
+
+async def test_a_thread_that_was_left_behind_changes_nothing_any_more(working: Working, store: Store) -> None:
+    go_on, ended, errors = threading.Event(), threading.Event(), list[BaseException]()
+
+    @task(timeout=0.2, max_attempts=1)
+    def slow(ctx: Context) -> str:
+        ctx.progress(1, 10)
+        ctx.log.warning("before")
+        go_on.wait(10)
+        ctx.progress(9, 10)
+        ctx.log.warning("after")
+        try:
+            asyncio.run(ctx.save("late"))
+        except BaseException as error:  # noqa: BLE001 - to see what it is
+            errors.append(error)
+        ended.set()
+        return "late"
+
+    async with working(slow) as bench:
+        sight = await bench.run("slow", state=State.DEAD)
+        go_on.set()
+        await until(ended.is_set)
+        await anyio.sleep(0.2)
+        again = await bench.see(sight.id)
+
+    assert again.state is State.DEAD
+    kept = await store.command("log", "HGET", store.key("logs", "default"), f"{sight.id}:1")
+    assert kept.endswith(b"WARNING before")
+    assert [type(error).__name__ for error in errors] == ["Cancel"]
+    assert await store.command("saved", "HGET", store.key("checkpoints", "default"), sight.id) is None
+
+
+async def test_what_the_worker_lacks_costs_no_attempt(
+    working: Working, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("_taskqueue.work.dispatcher.REST_S", 0.1)
+    lacking = 3
+
+    def start(thread: threading.Thread) -> None:
+        nonlocal lacking
+        if lacking:
+            lacking -= 1
+            raise RuntimeError("can't start new thread")
+        threading.Thread.start(thread)
+
+    monkeypatch.setattr("anyio._backends._asyncio.WorkerThread.start", start)
+
+    @task(max_attempts=1)
+    def plain(text: str) -> str:
+        return text
+
+    async with working(plain) as bench:
+        sight = await bench.run("plain")
+
+    assert lacking == 0
+    assert (sight.failed_attempts, len(sight.attempts)) == (0, 0)
+    assert "no thread can be started: can't start new thread; claiming nothing for 0.1 s" in caplog.text
+
+
+async def test_what_is_claimed_does_not_start_when_the_lease_may_have_ended(working: Working) -> None:
+    started: list[str] = []
+
+    @task
+    async def notes(text: str) -> None:
+        started.append(text)
+
+    async with working(notes) as bench:
+        await bench.run("notes", b"first")
+        line = bench.worker.dispatcher.lines["default"]
+        line.renewed, renewed = lambda at: None, line.renewed  # type: ignore[method-assign]
+        line.fresh_until = 0.0
+        task_id = await bench.submit("notes", b"second")
+        await until(lambda: line._doubtful)
+        await anyio.sleep(0.1)
+        assert started == ["first"]
+        line.renewed = renewed  # type: ignore[method-assign]
+        await bench.reaches(task_id, State.SUCCEEDED)
+
+    assert started == ["first", "second"]
+
+
+# -- the guard of the whole -----------------------------------------------------------------------------------------------
+
+
+async def test_a_task_that_is_held_and_run_by_nobody_goes_back(
+    working: Working, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("_taskqueue.work.worker.GAUGES_S", 0.05)
+    lost = 1
+
+    async with working(innocent) as bench:
+        start = bench.worker._execution.start
+
+        def lose_one(claim: Any) -> None:
+            nonlocal lost
+            if lost:
+                lost -= 1
+                bench.worker._pool.ended()
+            else:
+                start(claim)
+
+        bench.worker._pool.start_with(lose_one)
+        sight = await bench.run("innocent", b"x")
+
+    assert result_of(sight) == "x nobody"
+    assert f"task {sight.id} is held here but nothing runs it: a defect; it goes back to its queue" in caplog.text
