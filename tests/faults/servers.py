@@ -15,7 +15,7 @@ from typing import Any
 
 import redis
 
-from _taskqueue.store.embedded import _bundled
+from _taskqueue.store.engines import bundled
 
 START_S = 20.0
 CLUSTER_S = 30.0
@@ -32,8 +32,8 @@ def free_port() -> int:
 
 def binary_of(kind: str) -> str:
     """The program of a kind of server: ``redis`` is the system's, ``valkey`` the bundled one, which also stands in."""
-    bundled = _bundled()
-    found = (shutil.which("redis-server") or bundled) if kind == "redis" else bundled
+    valkey = bundled()
+    found = (shutil.which("redis-server") or valkey) if kind == "redis" else valkey
     if found is None:
         raise RuntimeError(f"no {kind} server on this machine")
     return found

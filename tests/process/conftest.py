@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from _taskqueue.store.embedded import find_server
+from _taskqueue.store.engines import find_server
 from tests.conftest import start_server
 
 HANDLERS = """

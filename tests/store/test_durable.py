@@ -22,7 +22,7 @@ from _taskqueue.metrics import Metrics
 from _taskqueue.producer import Producer
 from _taskqueue.store import durable
 from _taskqueue.store.connect import Connector
-from _taskqueue.store.embedded import _bundled
+from _taskqueue.store.engines import bundled
 from _taskqueue.store.store import Store
 from _taskqueue.tasks.discovery import Registry
 from tests.conftest import start_server, submission
@@ -47,7 +47,7 @@ def server(binary: str, folder: Path, *more: str) -> Iterator[tuple[subprocess.P
 
 @pytest.fixture
 def valkey() -> str:
-    found = _bundled()
+    found = bundled()
     assert found
     return found
 

@@ -1,0 +1,215 @@
+"""The append-only file of a data folder, read before a server does: what is missing, who wrote it, and where its end is damaged.
+
+A server opens such a folder in its own way: without a manifest it starts empty and writes behind the old data; it cuts a
+command that was written by half, and whatever a wrong length makes look like one; a tail of zeros (what a power cut often
+leaves) it refuses with advice that loses data. So servers are told not to cut, and what they refuse is judged here.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from _taskqueue.domain.errors import UsageError
+from _taskqueue.store.engines import Dump, Engine
+from _taskqueue.store.paths import shown
+
+NAME = "appendonly.aof"
+FOLDER = "appendonlydir"
+HEADER_BYTES = 64
+LINE_BYTES_MAX = 40
+"""Of a length in the protocol."""
+STEP_BYTES = 1024 * 1024
+BACKUP = "restore it from a backup, or start on another folder with --data-dir"
+
+_ENTRY = re.compile(r'file "?([^"\s]+)"? seq \d+ type ([bih])')
+_MAGIC = re.compile(rb"(REDIS|VALKEY)(\d{3,4})")
+_WRITER = re.compile(rb"\xfa.(redis|valkey)-ver.([\d.]+)", re.DOTALL)
+_LENGTH = re.compile(rb"[*$](\d{1,10})\r\n")
+_COMMAND = re.compile(rb"\r\n\*\d{1,10}\r\n\$\d{1,10}\r\n")
+_FIRST_BASE = re.compile(re.escape(NAME) + r"\.1\.base\.\w+")
+"""Written empty by a first start, before the manifest."""
+
+
+class Journal:
+    """The append-only file of one data folder: since Redis 7 a folder of files that a manifest names, before a single file."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._single = data_dir / NAME
+        self._folder = data_dir / FOLDER
+        self.manifest = self._folder / f"{NAME}.manifest"
+
+    def files(self) -> list[Path]:
+        """The files that hold the data, oldest first; none in a new folder. Raises OSError."""
+        try:
+            text = self.manifest.read_text(errors="surrogateescape")
+        except FileNotFoundError:
+            return [self._single] if self._single.exists() else []
+        return [self._folder / found[1] for found in _ENTRY.finditer(text) if found[2] != "h"]
+
+    def check(self) -> None:
+        """See that no part is missing, which would make a server start empty or not at all. Raises UsageError."""
+        if self.manifest.exists():
+            missing = self.missing()
+            if missing is not None:
+                raise UsageError(f"{shown(missing)} is missing, a part of the data; {BACKUP}")
+        elif any(_holds_data(path) for path in self._folder.glob(f"{NAME}.*")):
+            raise UsageError(f"{shown(self.manifest)} is missing, without which the data beside it cannot be read; {BACKUP}")
+
+    def missing(self) -> Path | None:
+        """The first part that is not there though it should be; only for a folder that a server has used. Raises OSError."""
+        files = self.files()
+        return next((path for path in files if not path.exists()), None) if files else self.manifest
+
+    def dump(self) -> Dump | None:
+        """What the oldest part says of who wrote it; None when it says nothing. Raises OSError."""
+        files = self.files()
+        if not files or not files[0].exists():
+            return None
+        with files[0].open("rb") as file:
+            header = file.read(HEADER_BYTES)
+        magic = _MAGIC.match(header)
+        if magic is None:
+            return None
+        writer = _WRITER.search(header)
+        engine = Engine(writer[1].decode(), writer[2].decode().rstrip(".")) if writer else None
+        return Dump(magic[1].decode(), int(magic[2]), engine)
+
+    def mend(self, aside: Path) -> str | None:
+        """Cut what a crash or a power cut left behind the last whole command; what is cut is kept in a file.
+
+        Args:
+            aside: the folder for what is cut.
+
+        Returns:
+            What was done, as a sentence; None when the last file has no such end.
+
+        Raises:
+            UsageError: it is damaged before its end. Nothing has been changed.
+        """
+        last = next((path for path in reversed(self.files()) if path.stat().st_size), None)
+        if last is None or last.suffix != ".aof" or last == self._single:
+            return None
+        damage = find_damage(last)
+        if damage is None:
+            return None
+        if not damage.at_the_end:
+            raise UsageError(f"{shown(last)} is damaged at byte {damage.seen_at}, before its end; nothing was changed; {BACKUP}")
+        kept = aside / f"{last.name}.cut-at-{damage.good}"
+        _cut(last, damage.good, kept)
+        what = "zeros" if damage.zeros else "a command written by half"
+        return (
+            f"the end of {shown(last)} was damaged, as by a crash or a power cut: {damage.size - damage.good} bytes ({what}) "
+            f"were cut behind byte {damage.good} and are kept in {shown(kept)}"
+        )
+
+
+def _holds_data(path: Path) -> bool:
+    return path.stat().st_size > 0 and not _FIRST_BASE.fullmatch(path.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Where a file of commands stops being one."""
+
+    good: int
+    """what stands before can be kept: it ends with a whole command, outside of any transaction"""
+    seen_at: int
+    size: int
+    at_the_end: bool
+    """behind it there is nothing but zeros and less than a command"""
+    zeros: bool = False
+
+
+def find_damage(path: Path) -> Damage | None:
+    """Read a file of commands to its end; None when it is whole."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        size = len(data)
+        good, seen_at, cut = _read(data, size)
+        if good == size:
+            return None
+        if cut:
+            return Damage(good, seen_at, size, not _COMMAND.search(data, seen_at + 1))
+        end = _end_without_zeros(data)
+        if end == size:
+            return Damage(good, seen_at, size, at_the_end=False)
+        good, seen_at, cut = _read(data, end)
+        return Damage(good, seen_at, size, cut and not _COMMAND.search(data, seen_at + 1, end), zeros=True)
+
+
+def _read(data: mmap.mmap, size: int) -> tuple[int, int, bool]:
+    """Where the last whole command (or transaction) ends, where the first one begins that is not whole, whether it is only cut off."""
+    at = good = 0
+    inside = False
+    while at < size:
+        start = at
+        try:
+            at, name = _next_command(data, start, size)
+        except EOFError:
+            return good, start, True
+        except ValueError:
+            return good, start, False
+        inside = name == b"multi" or (inside and name != b"exec")
+        if not inside:
+            good = at
+    return good, at, True
+
+
+def _next_command(data: mmap.mmap, at: int, size: int) -> tuple[int, bytes]:
+    """The end of the command that begins here, and its name. Raises EOFError (it is cut off) or ValueError (it is none)."""
+    if data[at] == ord("#"):  # a note of the time
+        end = data.find(b"\r\n", at, size)
+        if end < 0:
+            raise EOFError
+        return end + 2, b""
+    at, count = _length(data, at, size, b"*")
+    name = b""
+    for number in range(count):
+        at, length = _length(data, at, size, b"$")
+        end = at + length
+        if end + 2 > size:
+            if data[end:size] not in (b"", b"\r"):
+                raise ValueError
+            raise EOFError
+        if data[end : end + 2] != b"\r\n":
+            raise ValueError
+        if number == 0:
+            name = data[at:end].lower()
+        at = end + 2
+    return at, name
+
+
+def _length(data: mmap.mmap, at: int, size: int, sign: bytes) -> tuple[int, int]:
+    line = data[at : min(at + LINE_BYTES_MAX, size)]
+    found = _LENGTH.match(line)
+    if found is None or line[:1] != sign:
+        if at + len(line) == size and re.fullmatch(rb"(%s\d*\r?)?" % re.escape(sign), line):
+            raise EOFError
+        raise ValueError
+    return at + found.end(), int(found[1])
+
+
+def _end_without_zeros(data: mmap.mmap) -> int:
+    end = len(data)
+    while end:
+        kept = data[max(0, end - STEP_BYTES) : end].rstrip(b"\0")
+        end = max(0, end - STEP_BYTES) + len(kept)
+        if kept:
+            break
+    return end
+
+
+def _cut(path: Path, size: int, kept: Path) -> None:
+    """Shorten a file; what is cut is on the disk under another name before."""
+    with path.open("r+b") as file:
+        file.seek(size)
+        with kept.open("wb") as copy:
+            while step := file.read(STEP_BYTES):
+                copy.write(step)
+            copy.flush()
+            os.fsync(copy.fileno())
+        file.truncate(size)
+        os.fsync(file.fileno())
