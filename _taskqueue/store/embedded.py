@@ -117,6 +117,8 @@ class EmbeddedStore:
             for one in held:
                 os.close(one)
         self.folder.remember()
+        with suppress(RedisError, OSError):
+            await self._client.ping()  # connects while the file of its socket is there
 
     async def _start_child(self, server: ServerBinary, held: list[int]) -> None:
         judged = server.engine.kind == "valkey" or server.engine.numbers >= JUDGED_FROM
@@ -199,6 +201,8 @@ class EmbeddedStore:
 
     async def _look(self, child: Child) -> None:
         trouble = await self._trouble(child.pid)
+        if child.ended:  # a dead server has no file open
+            return
         if trouble:
             self._data.is_(
                 f"{trouble}: nothing is kept any more, so the store refuses every write; what it held can still be read. "
@@ -206,11 +210,19 @@ class EmbeddedStore:
             )
         elif self._data.over():
             log.info("the data in %s is where it was; the store takes writes again", self.folder.shown)
+        unreachable = self.folder.socket_is_gone()
         try:
             await self._refuse(bool(trouble))
-            persistence = await self._client.info("persistence")
+            await self._look_at_disk()
         except (RedisError, OSError):  # it is slow, or just died: whoever uses it notices too
-            return
+            if trouble and unreachable and not self._refusing:  # it can be told nothing any more, and must not accept what it cannot keep
+                await child.stop()
+        if unreachable and not trouble:
+            log.error("the socket %s was deleted while in use; restarting the embedded store", shown(self.folder.socket))
+            await child.stop()
+
+    async def _look_at_disk(self) -> None:
+        persistence = await self._client.info("persistence")
         if persistence.get("aof_last_write_status", "ok") != "ok":
             self._disk.is_(
                 "the store cannot write to its disk, so it refuses every write; what it accepted in the two seconds before is only "
@@ -218,9 +230,6 @@ class EmbeddedStore:
             )
         elif self._disk.over():
             log.info("the store writes to its disk again")
-        if not trouble and self.folder.socket_is_gone():
-            log.error("the socket %s was deleted while in use; restarting the embedded store", shown(self.folder.socket))
-            await child.stop()
 
     async def _trouble(self, pid: int) -> str | None:
         """What keeps the data from being kept, seen twice."""
