@@ -83,16 +83,12 @@ class Child:
         """It runs no more."""
         return self._process.poll() is not None
 
-    def end(self) -> str:
-        """How it ended, as a sentence."""
-        return how_it_ended(self._process.returncode or 0)
-
     def reason(self) -> str:
-        """Why it did not start, on one line: its own last complaint, or how it ended; never its advice to cut the data."""
+        """Why it does not run, on one line: its own last complaint, or how it ended; never its advice to cut the data."""
         status = self._process.poll()
         if status is None:
             return "it does not answer"
-        complaint = "" if status < 0 else last_complaint(self.said())
+        complaint = last_complaint(self.said()) if status > 0 else ""
         return (complaint or how_it_ended(status))[:REASON_CHARS_MAX]
 
     def said(self) -> str:

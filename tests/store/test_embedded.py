@@ -451,7 +451,7 @@ async def test_a_store_that_dies_again_and_again_is_told_once(
 
     told = [record.getMessage() for record in caplog.records]
     assert told == [
-        "the embedded store ended (it was ended by SIGKILL (out of memory?)); starting it again on the same data",
+        "the embedded store ended: killed by SIGKILL (out of memory?); starting it again on the same data",
         "the embedded store is back",
     ]
 
@@ -530,9 +530,9 @@ def program(folder: Path, script: str) -> ServerBinary:
     ("script", "reason"),
     [
         ("echo 'error while loading shared libraries: libssl.so.3' >&2; exit 127", "error while loading shared libraries: libssl.so.3"),
-        ("kill -ILL $$", "it was ended by SIGILL (built for another processor?)"),
-        ("kill -KILL $$", "it was ended by SIGKILL (out of memory?)"),
-        ("exit 7", "it ended with status 7"),
+        ("kill -ILL $$", "killed by SIGILL (built for another processor?)"),
+        ("kill -KILL $$", "killed by SIGKILL (out of memory?)"),
+        ("exit 7", "status 7, without a word"),
     ],
 )
 async def test_a_start_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, reason: str) -> None:
@@ -548,7 +548,7 @@ async def test_a_reason_is_of_this_start_not_of_an_older_one(tmp_path: Path, mon
     await write(tmp_path / "data", "a")
     monkeypatch.setattr(embedded, "find_servers", lambda: [program(tmp_path, "exit 7")])
 
-    with pytest.raises(UsageError, match="it ended with status 7"):
+    with pytest.raises(UsageError, match="status 7, without a word"):
         await write(tmp_path / "data")
 
 
