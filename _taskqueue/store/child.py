@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,6 +90,8 @@ class Child:
         if status is None:
             return "it does not answer"
         complaint = last_complaint(self.said()) if status > 0 else ""
+        if status > 0 and not complaint and shutil.disk_usage(self._folder.path).free == 0:  # it had no room for its words
+            return f"no space is left on the disk of {self._folder.shown}"
         return (complaint or how_it_ended(status))[:REASON_CHARS_MAX]
 
     def said(self) -> str:

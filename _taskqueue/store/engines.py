@@ -7,6 +7,7 @@ Facts, each tried: a Redis reads the dumps of older ones (its format has a numbe
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import re
 import shutil
@@ -27,6 +28,8 @@ COMMON_FORMAT_MAX = 11
 """The last dump format that Redis and Valkey share."""
 READ_BY_REDIS_FROM = {11: (7, 2), 10: (7, 0)}
 """Dump format → the first Redis that reads it; formats below are read by every version allowed here."""
+
+log = logging.getLogger("taskqueue.store")
 
 _SAYS = re.compile(r"(\w+) server v=(\d+\.\d+(?:\.\d+)?)", re.IGNORECASE)
 _ENGINE = re.compile(r"(\w+) (\d+\.\d+(?:\.\d+)?)\b")
@@ -107,6 +110,8 @@ def find_servers() -> list[ServerBinary]:
         else:
             unfit.append(f"{shown(path)} is {engine}, too old")
     if found:
+        for one in unfit:
+            log.warning("%s; the embedded store looks on", one)
         return found
     why = f" ({'; '.join(unfit)})" if unfit else ""
     raise UsageError(

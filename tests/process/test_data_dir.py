@@ -128,3 +128,12 @@ def test_a_full_disk_is_told_and_so_is_its_end(small_disk: Path, tmp_path: Path)
         until(lambda: "the store writes to its disk again" in told(program, "info"), "its end is not told")
         until(lambda: program.request("/tasks?wait=5", {"payload": "x"})[0] == 202, "it does not go on")
         assert program.stop(signal.SIGTERM) == 0
+
+
+def test_a_start_on_a_full_disk_says_so(small_disk: Path, tmp_path: Path) -> None:
+    (small_disk / "filler").write_bytes(bytes(3 * 1024 * 1024 - 8192))
+
+    program = Program(tmp_path, "--data-dir", str(small_disk / "data"))
+
+    assert program.process.wait(20) == 2
+    assert "o space" in program.output.splitlines()[-1]

@@ -148,11 +148,11 @@ def test_a_bundled_server_that_cannot_be_made_executable_is_said_so(tmp_path: Pa
     ("said", "complaint"),
     [
         (
-            f"{AT} # Bad file format reading the append only file a.rdb: make a backup of your AOF file, then use ./redis-check-aof --fix\n",
+            f"{AT} # Bad file format reading the append only file a.rdb: make a backup of it, then use ./redis-check-aof --fix\n",
             "Bad file format reading the append only file a.rdb",
         ),
         (
-            f"{AT} # Unexpected end of file reading the append only file a.aof. You can: 1) Make a backup, then use ./valkey-check-aof --fix",
+            f"{AT} # Unexpected end of file reading the append only file a.aof. You can: 1) Make a backup, use ./valkey-check-aof --fix",
             "Unexpected end of file reading the append only file a.aof",
         ),
         (f"{AT} * Fine\n{AT} # Not fine\n[offset 0] Checking\n", "Not fine"),
@@ -162,3 +162,12 @@ def test_a_bundled_server_that_cannot_be_made_executable_is_said_so(tmp_path: Pa
 )
 def test_a_complaint_is_passed_on_without_advice_that_loses_data(said: str, complaint: str) -> None:
     assert last_complaint(said) == complaint
+
+
+def test_a_server_that_is_passed_over_is_named(alone: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    old = put(alone / "old" / "redis-server", "echo Redis server v=6.0.1 sha=0")
+    put(alone / "new" / "redis-server", "echo Redis server v=7.0.15 sha=0")
+    monkeypatch.setenv("PATH", f"{alone}/old:{alone}/new")
+
+    assert [one.engine for one in find_servers()] == [REDIS_70]
+    assert [record.getMessage() for record in caplog.records] == [f"{old} is redis 6.0.1, too old; the embedded store looks on"]
