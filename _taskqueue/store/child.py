@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import anyio
 
@@ -90,7 +91,7 @@ class Child:
         if status is None:
             return "it does not answer"
         complaint = last_complaint(self.said()) if status > 0 else ""
-        if status > 0 and not complaint and shutil.disk_usage(self._folder.path).free == 0:  # it had no room for its words
+        if status > 0 and not complaint and _is_full(self._folder.path):  # it had no room for its words
             return f"no space is left on the disk of {self._folder.shown}"
         return (complaint or how_it_ended(status))[:REASON_CHARS_MAX]
 
@@ -128,6 +129,13 @@ def last_complaint(text: str) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
     marked = [line[found.end() :] for line in lines if (found := _PREFIX.match(line)) and found[1] == "#"]
     return _ADVICE.sub("", (marked or lines or [""])[-1]).strip()
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free == 0
+    except OSError:
+        return False
 
 
 def _tie_to_parent() -> Callable[[], None] | None:

@@ -37,9 +37,9 @@ LOAD_S = 600.0
 """Longest wait while the server reads its append-only file: about a minute per 10 GiB on a slow disk."""
 ANSWER_S = 1.0
 POLL_S = 0.1
-LOOK_S = 0.5
+LOOK_S = 0.25
 """How often the data folder is looked at."""
-SURE_S = 0.2
+SURE_S = 0.1
 """A rewrite changes files and manifest one after the other: what looks wrong is looked at again after this."""
 RESTART_PAUSE_S = 0.5
 RESTART_PAUSE_MAX_S = 10.0
@@ -205,7 +205,7 @@ class EmbeddedStore:
             return
         if trouble:
             self._data.is_(
-                f"{trouble}: nothing is kept any more, so the store refuses every write; what it held can still be read. "
+                f"{trouble}: nothing is kept any more, so the store refuses every write. "
                 "Put the folder back and it goes on, or end this process to begin anew"
             )
         elif self._data.over():

@@ -28,7 +28,8 @@ BACKUP = "restore it from a backup, or start on another folder with --data-dir"
 _ENTRY = re.compile(r'file "?([^"\s]+)"? seq \d+ type ([bih])')
 _MAGIC = re.compile(rb"(REDIS|VALKEY)(\d{3,4})")
 _WRITER = re.compile(rb"\xfa.(redis|valkey)-ver.([\d.]+)", re.DOTALL)
-_LENGTH = re.compile(rb"[*$](\d{1,10})\r\n")
+_COUNT = re.compile(rb"\*(\d{1,10})\r\n")
+_LENGTH = re.compile(rb"\$(\d{1,10})\r\n")
 _COMMAND = re.compile(rb"\r\n\*\d{1,10}\r\n\$\d{1,10}\r\n")
 _FIRST_BASE = re.compile(re.escape(NAME) + r"\.1\.base\.\w+")
 """Written empty by a first start, before the manifest."""
@@ -136,13 +137,13 @@ def find_damage(path: Path) -> Damage | None:
         end = _end_without_zeros(data)
         if end == size:
             return Damage(good, seen_at, size, at_the_end=False)
-        good, seen_at, cut = _read(data, end)
+        good, seen_at, cut = _read(data, end, good)
         return Damage(good, seen_at, size, cut and not _COMMAND.search(data, seen_at + 1, end), zeros=True)
 
 
-def _read(data: mmap.mmap, size: int) -> tuple[int, int, bool]:
+def _read(data: mmap.mmap, size: int, at: int = 0) -> tuple[int, int, bool]:
     """Where the last whole command (or transaction) ends, where the first one begins that is not whole, whether it is only cut off."""
-    at = good = 0
+    good = at
     inside = False
     while at < size:
         start = at
@@ -165,31 +166,26 @@ def _next_command(data: mmap.mmap, at: int, size: int) -> tuple[int, bytes]:
         if end < 0:
             raise EOFError
         return end + 2, b""
-    at, count = _length(data, at, size, b"*")
-    name = b""
-    for number in range(count):
-        at, length = _length(data, at, size, b"$")
-        end = at + length
-        if end + 2 > size:
-            if data[end:size] not in (b"", b"\r"):
-                raise ValueError
-            raise EOFError
-        if data[end : end + 2] != b"\r\n":
-            raise ValueError
+    found = _COUNT.match(data, at, size)
+    if found is None:
+        raise _no_length(data[at : min(at + LINE_BYTES_MAX, size)], b"*")
+    at, name = found.end(), b""
+    for number in range(int(found[1])):
+        found = _LENGTH.match(data, at, size)
+        if found is None:
+            raise _no_length(data[at : min(at + LINE_BYTES_MAX, size)], b"$")
+        start, end = found.end(), found.end() + int(found[1])
+        if data[end : min(end + 2, size)] != b"\r\n":
+            raise EOFError if end + 2 > size and data[end:size] in (b"", b"\r") else ValueError
         if number == 0:
-            name = data[at:end].lower()
+            name = data[start:end].lower()
         at = end + 2
     return at, name
 
 
-def _length(data: mmap.mmap, at: int, size: int, sign: bytes) -> tuple[int, int]:
-    line = data[at : min(at + LINE_BYTES_MAX, size)]
-    found = _LENGTH.match(line)
-    if found is None or line[:1] != sign:
-        if at + len(line) == size and re.fullmatch(rb"(%s\d*\r?)?" % re.escape(sign), line):
-            raise EOFError
-        raise ValueError
-    return at + found.end(), int(found[1])
+def _no_length(line: bytes, sign: bytes) -> Exception:
+    """What is wrong where a length should be: cut off within it, or something else."""
+    return EOFError() if len(line) < LINE_BYTES_MAX and re.fullmatch(rb"(%s\d*\r?)?" % re.escape(sign), line) else ValueError()
 
 
 def _end_without_zeros(data: mmap.mmap) -> int:
