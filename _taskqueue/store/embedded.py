@@ -24,18 +24,20 @@ import anyio.to_thread
 import redis.asyncio as aio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import BusyLoadingError, RedisError
 
 from _taskqueue.domain.errors import UsageError
 from _taskqueue.store.child import Child
 from _taskqueue.store.engines import ServerBinary, find_servers
 from _taskqueue.store.folder import DataFolder
+from _taskqueue.store.journal import BACKUP
 from _taskqueue.store.paths import shown
 
 START_S = 10.0
 LOAD_S = 600.0
 """Longest wait while the server reads its append-only file: about a minute per 10 GiB on a slow disk."""
 ANSWER_S = 1.0
+ASK_PAUSE_S = 0.005
 POLL_S = 0.1
 LOOK_S = 0.25
 """How often the data folder is looked at."""
@@ -50,6 +52,8 @@ JUDGED_FROM = (7, 0)
 """Since then a folder of files: see journal. Older servers cut a command that was written by half themselves."""
 
 _REFUSED_DATA = re.compile(r"(Unexpected end of file|Bad file format) reading the append only file")
+
+_DATA_IS_DAMAGED = re.compile(r"reading the append only file|\bRDB\b")
 
 log = logging.getLogger("taskqueue.store")
 
@@ -107,7 +111,7 @@ class EmbeddedStore:
         self.folder.prepare()
         held = await self.folder.lock()
         try:
-            self._server = self.folder.choose(await anyio.to_thread.run_sync(find_servers))
+            self._server = self.folder.choose(await anyio.to_thread.run_sync(find_servers, abandon_on_cancel=True))
             await self._start_child(self._server, held)
         except BaseException:
             if self._child is not None:
@@ -117,8 +121,6 @@ class EmbeddedStore:
             for one in held:
                 os.close(one)
         self.folder.remember()
-        with suppress(RedisError, OSError):
-            await self._client.ping()  # connects while the file of its socket is there
 
     async def _start_child(self, server: ServerBinary, held: list[int]) -> None:
         judged = server.engine.kind == "valkey" or server.engine.numbers >= JUDGED_FROM
@@ -127,34 +129,30 @@ class EmbeddedStore:
         if await self._answers(self._child):
             return
         if judged and _REFUSED_DATA.search(self._child.said()):
-            mended = await anyio.to_thread.run_sync(self.folder.mend)
-            if mended is not None:
-                log.warning("%s", mended)
+            damage = await anyio.to_thread.run_sync(self.folder.damage, abandon_on_cancel=True)  # reads all of a large file
+            if damage is not None:
+                log.warning("%s", self.folder.cut(damage))
                 self._child = Child(server, self.folder, flags, held)
                 if await self._answers(self._child):
                     return
-        raise UsageError(f"the embedded store did not start: {self._child.reason()} (see {shown(self.folder.log)})")
+        reason = self._child.reason()
+        hint = f"; {BACKUP}" if _DATA_IS_DAMAGED.search(reason) else ""
+        raise UsageError(f"the embedded store did not start: {reason}{hint} (see {shown(self.folder.log)})")
 
     async def _answers(self, child: Child) -> bool:
         give_up = anyio.current_time() + START_S
         limit = anyio.current_time() + LOAD_S
         while anyio.current_time() < give_up and not child.ended:
-            answer = await self._ping()
-            if answer.startswith(b"+PONG"):
-                return True
-            if answer.startswith(b"-LOADING"):
+            try:
+                await self._client.ping()  # on the connection that stays, made while the file of its socket is there
+            except BusyLoadingError:
                 give_up = min(anyio.current_time() + START_S, limit)
-            await anyio.sleep(0.005)
+            except (RedisError, OSError):
+                pass
+            else:
+                return True
+            await anyio.sleep(ASK_PAUSE_S)
         return False
-
-    async def _ping(self) -> bytes:
-        try:
-            with anyio.fail_after(ANSWER_S):
-                async with await anyio.connect_unix(self.folder.socket) as stream:
-                    await stream.send(b"PING\r\n")
-                    return await stream.receive()
-        except (OSError, TimeoutError, anyio.EndOfStream, anyio.BrokenResourceError):
-            return b""
 
     async def stop(self) -> None:
         """Stop the server in order: its append-only file is flushed."""
@@ -174,7 +172,7 @@ class EmbeddedStore:
         while not self._stopping:
             now = anyio.current_time()
             if self._child is None or self._child.ended:
-                in_a_row = 0 if now - began > STEADY_S else in_a_row + 1
+                in_a_row = 1 if now - began > STEADY_S else in_a_row + 1
                 await self._start_again(in_a_row)
                 began = anyio.current_time()
             elif now >= look_at:

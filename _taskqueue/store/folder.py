@@ -24,7 +24,7 @@ import anyio
 
 from _taskqueue.domain.errors import UsageError
 from _taskqueue.store.engines import Engine, ServerBinary, choose, read_engine
-from _taskqueue.store.journal import Journal
+from _taskqueue.store.journal import Damage, Journal
 from _taskqueue.store.paths import shown
 
 SOCKET_PATH_BYTES_MAX = 100
@@ -136,10 +136,17 @@ class DataFolder:
             log.info("the data in %s, written by %s, is taken over by %s", self.shown, wrote, server.engine)
         return server
 
-    def mend(self) -> str | None:
-        """Cut what a crash or a power cut left at the end of the data; see :meth:`Journal.mend`. Raises UsageError."""
+    def damage(self) -> Damage | None:
+        """What a crash or a power cut left at the end of the data; see :meth:`Journal.damage`. Raises UsageError."""
         try:
-            return self.journal.mend(self.path)
+            return self.journal.damage()
+        except OSError as error:
+            raise self._unusable(error) from None
+
+    def cut(self, damage: Damage) -> str:
+        """Cut it, and keep it in the folder; gives what was done. Raises UsageError."""
+        try:
+            return damage.cut(self.path)
         except OSError as error:
             reason = error.strerror
             raise UsageError(f"the end of the data in {self.shown} is damaged and cannot be cut: {reason}; mend that first") from None

@@ -7,6 +7,7 @@ leaves) it refuses with advice that loses data. So servers are told not to cut, 
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import os
 import re
@@ -79,33 +80,19 @@ class Journal:
         engine = Engine(writer[1].decode(), writer[2].decode().rstrip(".")) if writer else None
         return Dump(magic[1].decode(), int(magic[2]), engine)
 
-    def mend(self, aside: Path) -> str | None:
-        """Cut what a crash or a power cut left behind the last whole command; what is cut is kept in a file.
-
-        Args:
-            aside: the folder for what is cut.
-
-        Returns:
-            What was done, as a sentence; None when the last file has no such end.
+    def damage(self) -> Damage | None:
+        """What follows the last whole command of the last file; None when nothing does.
 
         Raises:
-            UsageError: it is damaged before its end. Nothing has been changed.
+            UsageError: the file is damaged before its end.
         """
         last = next((path for path in reversed(self.files()) if path.stat().st_size), None)
         if last is None or last.suffix != ".aof" or last == self._single:
             return None
         damage = find_damage(last)
-        if damage is None:
-            return None
-        if not damage.at_the_end:
-            raise UsageError(f"{shown(last)} is damaged at byte {damage.seen_at}, before its end; nothing was changed; {BACKUP}")
-        kept = aside / f"{last.name}.cut-at-{damage.good}"
-        _cut(last, damage.good, kept)
-        what = "zeros" if damage.zeros else "a command written by half"
-        return (
-            f"the end of {shown(last)} was damaged, as by a crash or a power cut: {damage.size - damage.good} bytes ({what}) "
-            f"were cut behind byte {damage.good} and are kept in {shown(kept)}"
-        )
+        if damage is None or damage.at_the_end:
+            return damage
+        raise UsageError(f"{shown(last)} is damaged at byte {damage.seen_at}, before its end; nothing was changed; {BACKUP}")
 
 
 def _holds_data(path: Path) -> bool:
@@ -116,13 +103,25 @@ def _holds_data(path: Path) -> bool:
 class Damage:
     """Where a file of commands stops being one."""
 
+    path: Path
+    size: int
     good: int
     """what stands before can be kept: it ends with a whole command, outside of any transaction"""
     seen_at: int
-    size: int
     at_the_end: bool
     """behind it there is nothing but zeros and less than a command"""
     zeros: bool = False
+
+    def cut(self, aside: Path) -> str:
+        """Cut all that follows the last whole command, and keep it in a file of this folder; gives what was done, as a sentence."""
+        name = f"{self.path.name}.cut-at-{self.good}"
+        kept = next(path for number in itertools.count() if not (path := aside / f"{name}{f'.{number}' if number else ''}").exists())
+        _cut(self.path, self.good, kept)
+        what = "zeros" if self.zeros else "a command written by half"
+        return (
+            f"the end of {shown(self.path)} was damaged, as by a crash or a power cut: {self.size - self.good} bytes ({what}) "
+            f"were cut behind byte {self.good} and are kept in {shown(kept)}"
+        )
 
 
 def find_damage(path: Path) -> Damage | None:
@@ -133,12 +132,12 @@ def find_damage(path: Path) -> Damage | None:
         if good == size:
             return None
         if cut:
-            return Damage(good, seen_at, size, not _COMMAND.search(data, seen_at + 1))
+            return Damage(path, size, good, seen_at, not _COMMAND.search(data, seen_at + 1))
         end = _end_without_zeros(data)
         if end == size:
-            return Damage(good, seen_at, size, at_the_end=False)
+            return Damage(path, size, good, seen_at, at_the_end=False)
         good, seen_at, cut = _read(data, end, good)
-        return Damage(good, seen_at, size, cut and not _COMMAND.search(data, seen_at + 1, end), zeros=True)
+        return Damage(path, size, good, seen_at, cut and not _COMMAND.search(data, seen_at + 1, end), zeros=True)
 
 
 def _read(data: mmap.mmap, size: int, at: int = 0) -> tuple[int, int, bool]:
