@@ -130,10 +130,11 @@ def test_a_full_disk_is_told_and_so_is_its_end(small_disk: Path, tmp_path: Path)
         assert program.stop(signal.SIGTERM) == 0
 
 
-def test_a_start_on_a_full_disk_says_so(small_disk: Path, tmp_path: Path) -> None:
-    (small_disk / "filler").write_bytes(bytes(3 * 1024 * 1024 - 8192))
+@pytest.mark.parametrize("room", [0, 4096, 8192])
+def test_a_start_on_a_full_disk_says_so(small_disk: Path, tmp_path: Path, room: int) -> None:
+    (small_disk / "filler").write_bytes(bytes(3 * 1024 * 1024 - room))
 
     program = Program(tmp_path, "--data-dir", str(small_disk / "data"))
 
     assert program.process.wait(20) == 2
-    assert "o space" in program.output.splitlines()[-1]
+    assert re.search(r"[nN]o space (is )?left on", program.output.splitlines()[-1])

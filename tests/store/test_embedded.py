@@ -559,7 +559,7 @@ async def test_a_server_that_never_answers_is_ended(tmp_path: Path, monkeypatch:
 
     began = time.monotonic()
     with pytest.raises(UsageError, match="it does not answer"):
-        await write(tmp_path / "data")
+        await EmbeddedStore(tmp_path / "data", "everysec").start()
 
     assert time.monotonic() - began < WAIT_S
     assert gone(int((tmp_path / "pid").read_text()))
