@@ -65,7 +65,7 @@ class Trouble:
         self.now: str | None = None
         self._told_at = 0.0
 
-    def is_(self, text: str) -> bool:
+    def tell(self, text: str) -> bool:
         """This is wrong; gives whether it was said."""
         due = self.now is None or anyio.current_time() - self._told_at >= TELL_S
         self.now = text
@@ -113,6 +113,7 @@ class EmbeddedStore:
         try:
             self._server = self.folder.choose(await anyio.to_thread.run_sync(find_servers, abandon_on_cancel=True))
             await self._start_child(self._server, held)
+            self.folder.remember()
         except BaseException:
             if self._child is not None:
                 await self._child.stop()
@@ -120,7 +121,6 @@ class EmbeddedStore:
         finally:
             for one in held:
                 os.close(one)
-        self.folder.remember()
 
     async def _start_child(self, server: ServerBinary, held: list[int]) -> None:
         judged = server.engine.kind == "valkey" or server.engine.numbers >= JUDGED_FROM
@@ -186,13 +186,13 @@ class EmbeddedStore:
         """Start it after it died; ``in_a_row`` says how often it did so soon after its start."""
         reason = self._child.reason() if self._child else "it was never there"
         again = f" {in_a_row} times within {STEADY_S:g} s of its start" if in_a_row > 1 else ""
-        told = self._deaths.is_(f"the embedded store ended{again}: {reason}; starting it again on the same data")
+        told = self._deaths.tell(f"the embedded store ended{again}: {reason}; starting it again on the same data")
         if in_a_row > 1:
             await anyio.sleep(min(RESTART_PAUSE_S * 2 ** min(in_a_row - 2, 16), RESTART_PAUSE_MAX_S))
         try:
             await self.start()
-        except UsageError as error:
-            self._starts.is_(f"{error}; trying again")
+        except (UsageError, RuntimeError, OSError) as error:  # the latter: this process lacks threads or descriptors
+            self._starts.tell(f"{error}; trying again")
         else:
             if self._starts.over() or told:
                 log.info("the embedded store is back")
@@ -202,7 +202,7 @@ class EmbeddedStore:
         if child.ended:  # a dead server has no file open
             return
         if trouble:
-            self._data.is_(
+            self._data.tell(
                 f"{trouble}: nothing is kept any more, so the store refuses every write. "
                 "Put the folder back and it goes on, or end this process to begin anew"
             )
@@ -222,7 +222,7 @@ class EmbeddedStore:
     async def _look_at_disk(self) -> None:
         persistence = await self._client.info("persistence")
         if persistence.get("aof_last_write_status", "ok") != "ok":
-            self._disk.is_(
+            self._disk.tell(
                 "the store cannot write to its disk, so it refuses every write; what it accepted in the two seconds before is only "
                 f"in its memory until it can: make room for {self.folder.shown}"
             )
@@ -237,7 +237,7 @@ class EmbeddedStore:
                 if found is None:
                     return None
                 await anyio.sleep(pause_s)
-        except RuntimeError:  # no thread can be made now
+        except (RuntimeError, OSError):  # this process lacks threads or descriptors
             return self._data.now
         return found
 

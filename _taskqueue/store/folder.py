@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -34,6 +35,9 @@ LOCK_WAIT_S = 5.0
 LOCK_PAUSE_S = 0.05
 LEFTOVERS = ("temp-rewriteaof-*", "temp-*.rdb", "appendonlydir/temp-*", ".engine-*")
 """What dead servers leave of a rewrite that they did not end."""
+
+OWN_LACK = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Says nothing of the folder."""
 
 log = logging.getLogger("taskqueue.store")
 
@@ -179,8 +183,11 @@ class DataFolder:
     # -- while it is used -------------------------------------------------------------------------------------------
 
     def remember(self) -> None:
-        """From now on this folder, and no other of its name, is meant."""
-        self._identity, self._socket_identity = _identity(self.path), _identity(self.socket)
+        """From now on this folder, and no other of its name, is meant. Raises UsageError when it is gone already."""
+        try:
+            self._identity, self._socket_identity = _identity(self.path), _identity(self.socket)
+        except OSError as error:
+            raise self._unusable(error) from None
 
     def see_that_it_is_the_same(self) -> None:
         """Raises UsageError when the folder is no longer the one that was remembered."""
@@ -207,7 +214,11 @@ class DataFolder:
             return True
 
     def trouble(self, pid: int) -> str | None:
-        """What keeps the server with this pid from keeping data here, as the start of a sentence; None when nothing does."""
+        """What keeps the server with this pid from keeping data here, as the start of a sentence; None when nothing does.
+
+        Raises:
+            OSError: this process lacks what it needs to look.
+        """
         gone = self._gone()
         if gone is not None:
             return gone
@@ -215,6 +226,8 @@ class DataFolder:
             missing = self.journal.missing()
             last = None if missing else self.journal.files()[-1].stat()
         except OSError as error:
+            if error.errno in OWN_LACK:
+                raise
             return f"the data in {self.shown} cannot be read any more: {error.strerror}"
         if missing is not None:
             return f"{shown(missing)} was deleted while in use"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -24,6 +25,7 @@ from _taskqueue.store import embedded
 from _taskqueue.store.connect import Connector
 from _taskqueue.store.embedded import EmbeddedStore, run_embedded
 from _taskqueue.store.engines import ServerBinary, find_servers
+from _taskqueue.store.journal import Journal
 from _taskqueue.store.store import Store
 
 WAIT_S = 10.0
@@ -407,6 +409,40 @@ async def test_a_rewrite_is_no_loss(tmp_path: Path, caplog: pytest.LogCaptureFix
             assert store.folder.trouble(store._child.pid) is None if store._child else False
 
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_a_process_without_threads_or_descriptors_blames_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    looks = 0
+
+    def lack(_: Journal) -> None:
+        nonlocal looks
+        looks += 1
+        raise OSError(errno.EMFILE, "Too many open files") if looks % 2 else RuntimeError("can't start new thread")
+
+    async with run_embedded(tmp_path) as store:
+        monkeypatch.setattr(Journal, "missing", lack)
+        await until(lambda: looks > 2)
+        assert call(store, "SET", "a", "1")
+
+    assert not caplog.records
+
+
+async def test_a_restart_without_threads_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def lack() -> list[ServerBinary]:
+        raise RuntimeError("can't start new thread")
+
+    async with run_embedded(tmp_path) as store:
+        with monkeypatch.context() as patch:
+            patch.setattr(embedded, "find_servers", lack)
+            assert store._child is not None
+            os.kill(store._child.pid, signal.SIGKILL)
+            await until(lambda: "can't start new thread; trying again" in caplog.text)
+
+        await until(lambda: _answers(store))
 
 
 @pytest.mark.parametrize("replace", [False, True], ids=["deleted", "replaced"])
