@@ -411,15 +411,16 @@ async def test_a_rewrite_is_no_loss(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "Too many open files"), RuntimeError("can't start new thread")])
 async def test_a_process_without_threads_or_descriptors_blames_no_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     looks = 0
 
     def lack(_: Journal) -> None:
         nonlocal looks
         looks += 1
-        raise OSError(errno.EMFILE, "Too many open files") if looks % 2 else RuntimeError("can't start new thread")
+        raise error
 
     async with run_embedded(tmp_path) as store:
         monkeypatch.setattr(Journal, "missing", lack)
