@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ from redis.retry import Retry
 
 from _taskqueue.domain.errors import UsageError
 from _taskqueue.metrics import Metrics
-from _taskqueue.store import embedded
+from _taskqueue.store import child, embedded
 from _taskqueue.store.connect import Connector
 from _taskqueue.store.embedded import EmbeddedStore, run_embedded
 from _taskqueue.store.engines import ServerBinary, find_servers
@@ -301,6 +302,16 @@ async def test_the_server_holds_nothing_but_its_lock_and_log(tmp_path: Path) -> 
     assert {path for path in held if path.startswith(str(tmp_path))} == {
         data, f"{data}/lock", f"{data}/valkey.log", str(commands_of(tmp_path / "data")),
     }  # fmt: skip
+
+
+async def test_the_server_is_forked_by_the_thread_of_the_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With any other thread, its end would be taken for the parent's."""
+    threads = []
+    monkeypatch.setattr(child, "_tie_to_parent", lambda: threads.append(threading.current_thread()))
+
+    await write(tmp_path, "a")
+
+    assert threads == [threading.current_thread()]
 
 
 # -- while it runs --------------------------------------------------------------------------------------------------------
