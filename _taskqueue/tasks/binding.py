@@ -12,18 +12,29 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import types
-import typing
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from _taskqueue.domain.errors import HandlerError, PayloadMismatch
-from _taskqueue.tasks.context import Context
+from _taskqueue.domain.task import message_of
+from _taskqueue.tasks.callables import is_context, typed_parameters, undefined
+from _taskqueue.tasks.conversion import Reading, custom_schema, decoder, encode_json, reading_of
+from _taskqueue.tasks.mismatch import Fault, PayloadCheck
+from _taskqueue.tasks.models import Model
+from _taskqueue.tasks.schema import Schema, SchemaWriter
+
+__all__ = ["Bind", "Parameter", "Signature", "encode_json", "read_signature"]
 
 Bind = Callable[[bytes, bool], dict[str, Any]]
 """(payload, came as a JSON string) → arguments by name, without the context."""
+Decode = Callable[[bytes], dict[str, Any]]
+"""JSON → arguments by name; raises ValueError"""
+
+EXPONENT_MAX = 308
+"""of a number such as 1e300 that is taken for a whole one; more would fill the memory with zeros"""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,6 +45,7 @@ class Parameter:
     type: Any
     default: Any
     """``inspect.Parameter.empty`` when there is none"""
+    reading: Reading
 
     @property
     def required(self) -> bool:
@@ -47,7 +59,7 @@ class Signature:
     parameters: tuple[Parameter, ...]
     context: str | None
     bind: Bind
-    schema: dict[str, Any]
+    schema: Schema
     """JSON Schema of the payloads that bind; empty when any does"""
 
     def __str__(self) -> str:
@@ -76,30 +88,15 @@ class Signature:
         if not self.parameters:
             return b"null", False
         if len(self.parameters) > 1:
-            return encode_json(given), False
+            written = {one.name: msgspec.Raw(one.reading.write(given[one.name])) for one in self.parameters if one.name in given}
+            return msgspec.json.encode(written), False
         only = self.parameters[0]
         value = given.get(only.name, None if only.required else only.default)
         if only.type is str and isinstance(value, str):
             return value.encode(), True
         if only.type is bytes and isinstance(value, bytes):
             return value, True
-        return encode_json(value), False
-
-
-def encode_json(value: Any) -> bytes:
-    """JSON of plain values, dataclasses, msgspec Structs, dates, and pydantic models.
-
-    Raises:
-        TypeError: something inside has no JSON form.
-    """
-    return msgspec.json.encode(value, enc_hook=_plain)
-
-
-def _plain(value: Any) -> Any:
-    dump = getattr(value, "model_dump", None)
-    if callable(dump):
-        return dump(mode="json")
-    raise TypeError(f"a value of type {type(value).__name__} has no JSON form")
+        return only.reading.write(value), False
 
 
 def read_signature(function: Callable[..., Any], where: str) -> Signature:
@@ -108,68 +105,57 @@ def read_signature(function: Callable[..., Any], where: str) -> Signature:
     Raises:
         HandlerError: a parameter that no payload can fill; names the handler.
     """
-    try:
-        hints = typing.get_type_hints(function, include_extras=True)
-        found = inspect.signature(function).parameters.values()
-    except (NameError, TypeError, ValueError) as error:
-        raise HandlerError(f"{where}: its annotations cannot be read: {error}") from None
     context, parameters = None, []
-    for one in found:
+    writer = SchemaWriter(custom_schema)
+    for one, kind in typed_parameters(function, where):
         if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD, one.POSITIONAL_ONLY):
             raise HandlerError(f"{where}: parameter {one} cannot be filled from a payload; name each parameter")
-        kind = hints.get(one.name, Any)
-        if kind is Context:
+        if is_context(kind):
+            if context is not None:
+                raise HandlerError(f"{where}: parameters {context} and {one.name} both take the context; one is enough")
             context = one.name
         else:
-            parameters.append(Parameter(one.name, kind, one.default))
-    return Signature(tuple(parameters), context, _binder(tuple(parameters), where), _schema_of(tuple(parameters)))
+            parameters.append(Parameter(one.name, kind, one.default, _reading(one.name, kind, writer, where)))
+    by_name = len(parameters) != 1 or not writer.takes_objects(parameters[0].reading.schema)
+    schema = _schema_of(parameters, by_name, writer.parts)
+    return Signature(tuple(parameters), context, _binder(parameters, by_name, schema), schema)
 
 
-def _binder(parameters: tuple[Parameter, ...], where: str) -> Bind:
+def _reading(name: str, kind: Any, writer: SchemaWriter, where: str) -> Reading:
     try:
-        if not parameters:
-            return lambda payload, is_text: {}
-        if len(parameters) > 1:
-            return _bind_object(parameters)
-        return _bind_one(parameters[0])
-    except (TypeError, ValueError) as error:
-        raise HandlerError(f"{where}: {error}") from None
+        return reading_of(kind, writer)
+    except NameError as error:
+        raise HandlerError(f"{where}: parameter {name}: {undefined(error)}") from None
+    except Exception as error:  # noqa: BLE001 - types are code of the user's
+        raise HandlerError(f"{where}: parameter {name}: {' '.join(message_of(error).split())}") from None
 
 
-def _schema_of(parameters: tuple[Parameter, ...]) -> dict[str, Any]:
-    """Never narrower than what binds; empty where the types have no schema."""
-    try:
-        if len(parameters) == 1:
-            return _schema_of_one(parameters[0])
-        schema: dict[str, Any] = _loosened(msgspec.json.schema(_object_type(parameters))) if parameters else {}
-    except (TypeError, ValueError, AttributeError):
+def _schema_of(parameters: list[Parameter], by_name: bool, parts: dict[str, Schema]) -> Schema:
+    if not parameters or (len(parameters) == 1 and parameters[0].type in (str, bytes, Any)):
         return {}
-    return schema
+    found = _by_name(parameters)
+    if len(parameters) == 1:
+        whole = parameters[0].reading.schema
+        found = {"anyOf": [whole, found]} if by_name else whole
+    return {**found, "$defs": parts} if parts else found
 
 
-def _schema_of_one(only: Parameter) -> dict[str, Any]:
-    if only.type in (str, bytes, Any):
-        return {}
-    if hasattr(only.type, "model_json_schema"):
-        return dict(only.type.model_json_schema())
-    kinds = [only.type] if _is_object(only.type) else [only.type, _object_type((only,))]
-    alternatives, parts = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
-    schema: dict[str, Any] = _loosened({"anyOf": list(alternatives), "$defs": parts})
-    return schema
+def _by_name(parameters: list[Parameter]) -> Schema:
+    return {
+        "type": "object",
+        "properties": {one.name: one.reading.schema for one in parameters},
+        "required": [one.name for one in parameters if one.required],
+        "additionalProperties": False,
+    }
 
 
-def _loosened(schema: Any) -> Any:
-    """Decimals may be numbers too, which msgspec's own schema leaves out."""
-    if isinstance(schema, list):
-        return [_loosened(one) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if schema.get("format") == "decimal":
-        return {**schema, "type": ["string", "number"]}
-    return {key: _loosened(value) for key, value in schema.items()}
-
-
-def _bind_one(only: Parameter) -> Bind:
+def _binder(parameters: list[Parameter], by_name: bool, schema: Schema) -> Bind:
+    if not parameters:
+        return lambda payload, is_text: {}
+    named = [_decode_by_name(parameters)] if by_name else []
+    if len(parameters) > 1:
+        return _bind_json(named, schema, parameters)
+    only = parameters[0]
     name = only.name
     if only.type is str:
         return lambda payload, is_text: {name: _text(payload)}
@@ -177,80 +163,85 @@ def _bind_one(only: Parameter) -> Bind:
         return lambda payload, is_text: {name: payload}
     if only.type is Any:
         return lambda payload, is_text: {name: _json_or_text(payload)}
-    if hasattr(only.type, "model_validate_json"):
-        return _bind_pydantic(only)
-    return _bind_typed(only)
+    return _bind_json([_decode_whole(only), *named], schema, parameters)
 
 
-def _bind_pydantic(only: Parameter) -> Bind:
+def _bind_json(decodes: list[Decode], schema: Schema, parameters: list[Parameter]) -> Bind:
+    """Tries each way to read the payload, and for a plain text the text itself; says by the schema why none did."""
+
     def bind(payload: bytes, is_text: bool) -> dict[str, Any]:
-        try:
-            return {only.name: only.type.model_validate_json(payload)}
-        except ValueError as error:
-            raise PayloadMismatch(" ".join(str(error).split())) from None
+        reason = ""
+        for raw in (payload, encode_json(_text(payload))) if is_text else (payload,):
+            for decode in decodes:
+                try:
+                    return _tolerant(decode, raw)
+                except (ValueError, RecursionError) as error:
+                    reason = reason or message_of(error)
+        check = PayloadCheck(schema, [one.name for one in parameters])
+        faults = check.faults(payload, is_text) or [Fault((), reason)]
+        raise PayloadMismatch(check.told(faults))
 
     return bind
 
 
-def _bind_typed(only: Parameter) -> Bind:
-    decode = msgspec.json.Decoder(only.type).decode
-    wrapped = None if _is_object(only.type) else _object_decoder((only,))
-
-    def bind(payload: bytes, is_text: bool) -> dict[str, Any]:
-        try:
-            return {only.name: decode(payload)}
-        except msgspec.DecodeError as error:
-            reason = str(error)
-        if wrapped is not None:
-            try:
-                value = getattr(wrapped(payload), only.name)
-                return {} if value is msgspec.UNSET else {only.name: value}
-            except msgspec.DecodeError:
-                pass
-        if is_text:
-            try:
-                return {only.name: msgspec.convert(_text(payload), only.type)}
-            except msgspec.ValidationError as error:
-                reason = str(error)
-        raise PayloadMismatch(f"{only.name}: {reason}")
-
-    return bind
+def _decode_whole(only: Parameter) -> Decode:
+    name, model = only.name, only.reading.model
+    decode = decoder(only.reading.field) if model is None else model.read
+    return lambda raw: {name: decode(raw)}
 
 
-def _bind_object(parameters: tuple[Parameter, ...]) -> Bind:
-    decode = _object_decoder(parameters)
-    names = [one.name for one in parameters]
-
-    def bind(payload: bytes, is_text: bool) -> dict[str, Any]:
-        try:
-            found = decode(payload)
-        except msgspec.DecodeError as error:
-            raise PayloadMismatch(str(error)) from None
-        return {name: value for name in names if (value := getattr(found, name)) is not msgspec.UNSET}
-
-    return bind
-
-
-def _object_decoder(parameters: tuple[Parameter, ...]) -> Callable[[bytes], Any]:
-    return msgspec.json.Decoder(_object_type(parameters)).decode
-
-
-def _object_type(parameters: tuple[Parameter, ...]) -> Any:
+def _decode_by_name(parameters: list[Parameter]) -> Decode:
     fields: list[Any] = [
-        (one.name, one.type) if one.required else (one.name, one.type | msgspec.UnsetType, msgspec.UNSET)
+        (one.name, one.reading.field) if one.required else (one.name, one.reading.field, msgspec.UNSET)
         for one in sorted(parameters, key=lambda one: not one.required)
     ]
-    return msgspec.defstruct("Payload", fields, forbid_unknown_fields=True)
+    decode = decoder(msgspec.defstruct("Payload", fields, forbid_unknown_fields=True))
+    models = {one.name: one.reading.model for one in parameters if one.reading.model is not None}
+    names = [one.name for one in parameters]
+
+    def read(raw: bytes) -> dict[str, Any]:
+        found = decode(raw)
+        arguments = {name: value for name in names if (value := getattr(found, name)) is not msgspec.UNSET}
+        for name, model in models.items():
+            if name in arguments:
+                arguments[name] = _read_model(model, name, arguments[name])
+        return arguments
+
+    return read
 
 
-def _is_object(kind: Any) -> bool:
-    """Whether values of this type are JSON objects themselves."""
-    origin = typing.get_origin(kind) or kind
-    if origin in (typing.Union, types.UnionType):
-        return any(_is_object(one) for one in typing.get_args(kind))
-    if not isinstance(origin, type):
-        return True
-    return dataclasses.is_dataclass(origin) or issubclass(origin, (dict, msgspec.Struct)) or typing.is_typeddict(origin)
+def _read_model(model: Model, name: str, raw: msgspec.Raw) -> Any:
+    try:
+        return model.read(bytes(raw))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _tolerant(decode: Decode, raw: bytes) -> dict[str, Any]:
+    """Decode; numbers such as 1.0, which are integers to JSON, may be integers here too."""
+    try:
+        return decode(raw)
+    except msgspec.ValidationError:
+        whole = _with_whole_numbers(raw)
+        if whole is None:
+            raise
+        return decode(whole)
+
+
+def _with_whole_numbers(raw: bytes) -> bytes | None:
+    """The same JSON with whole numbers written as such; None when there are none."""
+    changed = False
+
+    def number(text: str) -> Any:
+        nonlocal changed
+        value = Decimal(text)
+        if value.adjusted() > EXPONENT_MAX or value != value.to_integral_value():
+            return msgspec.Raw(text.encode())
+        changed = True
+        return int(value)
+
+    found = msgspec.json.Decoder(float_hook=number).decode(raw)
+    return msgspec.json.encode(found) if changed else None
 
 
 def _text(payload: bytes) -> str:

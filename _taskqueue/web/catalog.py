@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-import jsonschema_rs
 import msgspec
 
 from _taskqueue.domain.task import Submission, TaskInfo
 from _taskqueue.store.answers import Sight
 from _taskqueue.store.handlers import Handlers
 from _taskqueue.store.store import Store
+from _taskqueue.tasks.mismatch import Fault, PayloadCheck
 from _taskqueue.web.problems import Problem
 
-ERRORS_MAX = 20
 MASK = "•••"
 
 
@@ -29,7 +28,7 @@ class Catalog:
 
     def __init__(self, store: Store, *, strict: bool = False) -> None:
         self._handlers, self._strict = Handlers(store), strict
-        self._validators: dict[str, tuple[TaskInfo, Any]] = {}
+        self._checks: dict[str, tuple[TaskInfo, PayloadCheck | None]] = {}
 
     async def tasks(self) -> Mapping[str, TaskInfo]:
         """By name."""
@@ -43,29 +42,20 @@ class Catalog:
             if self._strict and tasks and name:
                 raise Problem(422, "unknown_task", f"task: no worker knows {name!r}; known are {', '.join(list(tasks)[:20])}")
             return
-        validator = self._validator(info)
-        if validator is None:
-            return
-        errors = None
-        for value in _readings(submission.record.payload, submission.record.is_text):
-            errors = list(_limited(validator.iter_errors(value)))
-            if not errors:
-                return
-        if errors is None:
-            raise _mismatch(name, "the payload is not JSON, which this task needs", [])
-        details = [{"pointer": _pointer(one.instance_path), "code": "payload_mismatch", "detail": one.message[:300]} for one in errors]
-        raise _mismatch(name, details[0]["detail"], details)
+        check = self._check_of(info)
+        faults = check.faults(submission.record.payload, submission.record.is_text) if check is not None else []
+        if check is not None and faults:
+            raise _mismatch(name, check, faults)
 
-    def _validator(self, info: TaskInfo) -> Any:
+    def _check_of(self, info: TaskInfo) -> PayloadCheck | None:
         if not info.schema:
             return None
-        known = self._validators.get(info.name)
+        known = self._checks.get(info.name)
         if known is None or known[0] is not info:
-            try:
-                validator = jsonschema_rs.validator_for(info.schema)
-            except (ValueError, TypeError):  # a schema this library cannot read checks nothing
-                validator = None
-            known = self._validators[info.name] = (info, validator)
+            check = None
+            with suppress(ValueError):  # a schema that cannot be read checks nothing
+                check = PayloadCheck(info.schema, info.parameters)
+            known = self._checks[info.name] = (info, check)
         return known[1]
 
     async def mask(self, sight: Sight, default: str) -> Sight:
@@ -79,29 +69,13 @@ class Catalog:
         return replace(sight, record=msgspec.structs.replace(record, payload=hidden, is_text=is_text))
 
 
-def _readings(payload: bytes, is_text: bool) -> list[Any]:
-    """What the worker may read in a payload: its JSON, and for a text the text."""
-    found: list[Any] = []
-    with suppress(msgspec.DecodeError, RecursionError):
-        found.append(msgspec.json.decode(payload))
-    if is_text:
-        found.append(payload.decode(errors="replace"))
-    return found
-
-
-def _limited(errors: Any) -> Any:
-    for count, error in enumerate(errors):
-        if count >= ERRORS_MAX:
-            return
-        yield error
-
-
 def _pointer(path: Any) -> str:
     return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in ("payload", *path))
 
 
-def _mismatch(name: str, detail: str, errors: list[dict[str, str]]) -> Problem:
-    return Problem(422, "payload_mismatch", f"the task {name} cannot take this payload: {detail}", errors=errors)
+def _mismatch(name: str, check: PayloadCheck, faults: Sequence[Fault]) -> Problem:
+    errors = [{"pointer": _pointer(one.path), "code": "payload_mismatch", "detail": one.words} for one in faults]
+    return Problem(422, "payload_mismatch", f"the task {name} cannot take this payload: {check.told(faults)}", errors=errors)
 
 
 def _hide(payload: bytes, is_text: bool, redact: bool | tuple[str, ...], *, cut: bool) -> bytes:
