@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import timedelta
+from decimal import Decimal
+from numbers import Real
 
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 _UNIT_BYTES = {"": 1, "b": 1, "k": 1024, "kib": 1024, "m": 1024**2, "mib": 1024**2, "g": 1024**3, "gib": 1024**3}
@@ -28,6 +31,25 @@ def parse_duration(value: float | str) -> float:
     if seconds > DURATION_MAX_S:
         raise ValueError(f"{value!r} is longer than ten years")
     return seconds
+
+
+def duration_s(value: object) -> float:
+    """Seconds from what people's code gives as a duration: a number, a text as above, or a timedelta.
+
+    Raises:
+        TypeError: no such thing.
+        ValueError: negative, not finite, longer than ten years, or a text that is no duration.
+    """
+    if isinstance(value, timedelta):
+        return parse_duration(value.total_seconds())
+    if isinstance(value, str):
+        return parse_duration(value)
+    if isinstance(value, bool) or not isinstance(value, (Real, Decimal)):
+        raise TypeError(f'a value of type {type(value).__name__} is no duration; give seconds, a text such as "5m", or a timedelta')
+    try:
+        return parse_duration(float(value))
+    except OverflowError:
+        return parse_duration(math.inf)
 
 
 def _duration_text(text: str) -> float:

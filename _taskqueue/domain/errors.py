@@ -17,6 +17,10 @@ TaskqueueError
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from _taskqueue.domain.durations import duration_s
+
 
 class TaskqueueError(Exception):
     """Base of all errors below."""
@@ -88,14 +92,23 @@ class Retry(HandlerSignal):
 
     Args:
         message: why, for the people who read the attempts.
-        after: seconds, or a duration such as ``"5m"``; None takes the task's own back-off.
+        after: seconds, a duration such as ``"5m"``, or a timedelta; None takes the task's own back-off.
         count: False makes it a snooze: no attempt is used and no error is recorded.
+
+    Raises:
+        TypeError, ValueError: ``after`` is no duration; the text has the message, which is not lost so.
     """
 
-    def __init__(self, message: str = "", after: float | str | None = None, count: bool = True) -> None:
+    after: float | None = None
+    count: bool = True
+
+    def __init__(self, message: str = "", after: float | str | timedelta | None = None, count: bool = True) -> None:
         super().__init__(message)
-        self.after = after
         self.count = count
+        try:
+            self.after = None if after is None else duration_s(after)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"Retry({str(message)!r}): after: {error}") from None
 
 
 class Discard(HandlerSignal):
@@ -104,6 +117,20 @@ class Discard(HandlerSignal):
 
 class Cancel(HandlerSignal):
     """End this task as cancelled, which counts as no failure."""
+
+
+def signal_of(error: BaseException) -> BaseException:
+    """What an error says about its task: a group of nothing but Discard and Cancel, as a task group makes it, is one of them.
+
+    Returns:
+        A Discard of the group, else its first Cancel; any other error as it is.
+    """
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    inner = [signal_of(one) for one in error.exceptions]
+    if not all(isinstance(one, (Discard, Cancel)) for one in inner):
+        return error
+    return next((one for one in inner if isinstance(one, Discard)), inner[0])
 
 
 for _public in (TaskqueueError, Retry, Discard, Cancel):  # tracebacks show the name that users import

@@ -42,7 +42,11 @@ def _below(function: Any) -> Any:
         call = inspect.getattr_static(type(function), "__call__", None)
         if isinstance(call, types.FunctionType):
             return call
-    return inspect.getattr_static(function, "__wrapped__", None)
+    try:
+        wrapped = getattr(function, "__wrapped__", None)
+    except Exception:  # noqa: BLE001 - code of the user's
+        return None
+    return wrapped if callable(wrapped) else None
 
 
 def plain_function(function: Any) -> Any:
@@ -54,7 +58,7 @@ def plain_function(function: Any) -> Any:
 def is_coroutine_function(function: Any) -> bool:
     """Whether calling it gives a coroutine, as far as its layers tell."""
     for layer in layers(function):
-        if inspect.iscoroutinefunction(layer):
+        if _is(inspect.iscoroutinefunction, layer):
             return True
         if isinstance(layer, types.FunctionType) and not _RUNNERS.isdisjoint(layer.__code__.co_names):
             return False
@@ -63,7 +67,14 @@ def is_coroutine_function(function: Any) -> bool:
 
 def is_generator_function(function: Any) -> bool:
     """Whether calling it gives a generator of either kind."""
-    return any(inspect.isgeneratorfunction(layer) or inspect.isasyncgenfunction(layer) for layer in layers(function))
+    return any(_is(inspect.isgeneratorfunction, layer) or _is(inspect.isasyncgenfunction, layer) for layer in layers(function))
+
+
+def _is(question: Callable[[Any], bool], layer: Any) -> bool:
+    try:
+        return question(layer)
+    except Exception:  # noqa: BLE001 - it looks at attributes, which may be code of the user's
+        return False
 
 
 def name_of(function: Any) -> str:

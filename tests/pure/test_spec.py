@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -73,7 +76,10 @@ def test_coroutines_run_on_the_loop_functions_in_threads_and_on_request_in_proce
     [
         {"name": "a b"}, {"name": "x" * 129}, {"queue": "Mails"}, {"queue": ""}, {"timeout": 0}, {"timeout": "soon"}, {"timeout": -1},
         {"max_attempts": 0}, {"max_attempts": 1001}, {"backoff": {"bse": 1}}, {"backoff": {"type": "linear"}}, {"threads": True},
-        {"retries": 3}, {"max_attempts": "3"}, {"retry_on": 5}, {"no_retry_on": ["ValueError"]}, {"timeout": []}, {"name": 5},
+        {"retries": 3}, {"max_attempts": "3"}, {"max_attempts": True}, {"timeout": True},
+        {"threads": 1}, {"process": "yes"}, {"on_dead": 5}, {"redact": "password"}, {"redact": [""]},
+        {"redact": {"a": 1}}, {"threads": True, "process": True}, {"timeout": timedelta(0)}, {"name": ""}, {"queue": None},
+        {"retry_on": 5}, {"no_retry_on": ["ValueError"]}, {"timeout": []}, {"name": 5},
     ],
 )  # fmt: skip
 def test_a_policy_that_cannot_hold_is_refused_by_the_functions_name(policy: dict[str, Any]) -> None:
@@ -88,20 +94,154 @@ def test_an_unknown_option_lists_the_known_ones() -> None:
         task(retries=3)(lambda: None)  # type: ignore[call-overload]
 
 
-def test_generators_and_contexts_in_processes_are_refused() -> None:
+def test_generators_are_refused_also_under_decorators() -> None:
     def yields(a: str) -> Iterator[int]:
         yield 1
 
     async def yields_too(a: str) -> AsyncIterator[int]:
         yield 1
 
-    def with_context(ctx: Context, a: str) -> None: ...
-
-    for function in (yields, yields_too):
+    for function in (yields, yields_too, functools.partial(yields), plainly(yields_too)):
         with pytest.raises(HandlerError, match="a generator cannot be a task"):
             task(function)
-    with pytest.raises(HandlerError, match="process=True cannot take a Context"):
-        task(process=True)(with_context)
+
+
+def test_a_context_goes_to_processes_too() -> None:
+    @task(process=True)
+    def crunch(ctx: Context, a: str) -> None: ...
+
+    assert (crunch.where, crunch.signature.context) == ("process", "ctx")
+
+
+def plainly(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator that knows nothing of coroutines."""
+
+    @functools.wraps(function)
+    def inner(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return inner
+
+
+def in_its_own_loop(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator that makes a coroutine function plain."""
+
+    @functools.wraps(function)
+    def inner(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(function(*args, **kwargs))
+
+    return inner
+
+
+async def fetch(ctx: Context, url: str, times: int = 1) -> str:
+    """Fetch it."""
+    return url * times
+
+
+class Fetcher:
+    """Called as a function, and gives a coroutine."""
+
+    async def __call__(self, url: str) -> str:
+        return url
+
+    async def fetch(self, url: str) -> str:
+        return url
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)
+
+
+@pytest.mark.parametrize(
+    ("function", "where", "parameters"),
+    [
+        (plainly(fetch), "loop", ("url", "times")),
+        (plainly(plainly(fetch)), "loop", ("url", "times")),
+        (functools.partial(fetch, times=2), "loop", ("url", "times")),
+        (functools.partial(plainly(fetch)), "loop", ("url", "times")),
+        (functools.lru_cache(fetch), "loop", ("url", "times")),
+        (Fetcher().fetch, "loop", ("url",)),
+        (in_its_own_loop(fetch), "thread", ("url", "times")),
+        (functools.partial(in_its_own_loop(fetch)), "thread", ("url", "times")),
+        (plainly(in_its_own_loop(fetch)), "thread", ("url", "times")),
+    ],
+)
+def test_decorators_are_looked_through(function: Callable[..., Any], where: str, parameters: tuple[str, ...]) -> None:
+    spec = task(function)
+
+    info = spec.describe()
+    assert (info.name, info.where, info.parameters) == ("fetch", where, parameters)
+    assert info.doc == ("" if "times" not in parameters else "Fetch it.")
+    assert spec.file.startswith(f"{__file__}:")
+
+
+def test_an_object_that_is_called_needs_a_name() -> None:
+    with pytest.raises(HandlerError, match=r"task Fetcher\.__call__: .*@task\(name=…\)"):
+        task(Fetcher())
+
+    assert task(name="fetch")(Fetcher()).where == "loop"
+
+
+class Owner:
+    """With a function that belongs to it."""
+
+    @classmethod
+    def made(cls) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda: Fetcher.fetch, "a method cannot be a task"),
+        (lambda: Fetcher, "task Fetcher: a class cannot be a task"),
+        (lambda: int, "task int: a class cannot be a task"),
+        (lambda: lambda x: x, "it has no name of its own"),
+        (lambda: len, "task len: parameter obj cannot be filled"),
+        (lambda: print, r"task print: parameter \*args cannot be filled"),
+        (lambda: max, "task max: "),
+        (lambda: task(fetch), "task fetch: it is a task already"),
+        (lambda: "fetch", r"write @task\(name='fetch'\)"),
+        (lambda: 5, "@task needs a function, not a value of type int"),
+        (lambda: property(lambda self: 1), "a task is a function of the module"),
+        (lambda: vars(Owner)["made"], "a task is a function of the module"),
+    ],
+)
+def test_what_is_no_function_of_a_module_is_refused_in_one_line(function: Callable[[], Any], words: str) -> None:
+    with pytest.raises(HandlerError, match=words) as caught:
+        task(function())
+
+    assert "\n" not in str(caught.value)
+
+
+class Hostile:
+    """Raises whatever is asked of it."""
+
+    def _no(self, *args: object) -> Any:
+        raise RuntimeError("no")
+
+    __bool__ = __eq__ = __str__ = __repr__ = __len__ = __iter__ = __float__ = __call__ = __hash__ = __getattr__ = _no
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["name", "queue", "timeout", "max_attempts", "backoff", "retry_on", "no_retry_on", "threads", "process", "redact"],
+)
+def test_a_value_that_fails_when_it_is_looked_at_is_one_clear_error(option: str) -> None:
+    async def resize(a: str) -> None: ...
+
+    policy: dict[str, Any] = {option: Hostile()}
+    with pytest.raises(HandlerError, match="task") as caught:
+        task(**policy)(resize)
+
+    assert "\n" not in str(caught.value)
+    with pytest.raises(HandlerError):
+        task(Hostile())
+
+
+def test_a_timeout_may_be_a_timedelta() -> None:
+    @task(timeout=timedelta(minutes=2))
+    async def slow(a: str) -> None: ...
+
+    assert slow.timeout_s == 120
 
 
 async def test_calling_the_spec_calls_the_function() -> None:

@@ -266,7 +266,7 @@ async def test_an_exit_of_a_handler_is_an_error_of_its_task_alone(working: Worki
     "error",
     [
         pytest.param(lambda: Retry(after="soon"), id="after-no-duration"),
-        pytest.param(lambda: Retry(after=timedelta(minutes=5)), id="after-timedelta"),  # type: ignore[arg-type]
+        pytest.param(lambda: Retry(after=timedelta(minutes=5)), id="after-timedelta"),
         pytest.param(lambda: Retry(after=10**400), id="after-huge"),
         pytest.param(Nasty, id="no-text"),
         pytest.param(lambda: ValueError("caf\udce9"), id="surrogate"),
