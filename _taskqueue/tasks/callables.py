@@ -135,4 +135,5 @@ def undefined(error: NameError) -> str:
 
 def is_context(kind: Any) -> bool:
     """Whether a parameter of this type gets the context: ``Context``, also annotated or optional."""
-    return kind is Context or any(one is Context for one in typing.get_args(kind))
+    wraps = typing.get_origin(kind) in {typing.Union, types.UnionType, typing.Annotated}
+    return kind is Context or (wraps and any(map(is_context, typing.get_args(kind))))

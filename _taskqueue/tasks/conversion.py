@@ -139,7 +139,10 @@ def make_custom(kind: Any, value: Any) -> Any:
     stand_in = _stand_in(cls)
     if stand_in is None:
         return model_of(cls).read(msgspec.json.encode(value))
-    plain = msgspec.convert(value, stand_in.of(typing.get_args(kind)), str_keys=True, dec_hook=make_custom)
+    try:
+        plain = msgspec.convert(value, stand_in.of(typing.get_args(kind)), str_keys=True, dec_hook=make_custom)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from None  # msgspec adds where it stands to those alone
     try:
         return stand_in.make(kind, plain)
     except Exception:  # noqa: BLE001 - constructors raise what they like

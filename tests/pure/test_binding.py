@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import ipaddress
+import pathlib
+import threading
+import zoneinfo
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, TypedDict
+from decimal import Decimal
+from typing import Any, Literal, TypedDict
 
 import msgspec
 import pydantic
@@ -43,6 +49,29 @@ class Model(pydantic.BaseModel):
     """A pydantic type of a user."""
 
     value: int = pydantic.Field(ge=0)
+
+
+@dataclasses.dataclass
+class Holder:
+    """A plain type with what only pydantic and we know."""
+
+    model: Model
+    paths: list[pathlib.Path]
+
+
+class Unknown:
+    """What nothing makes of JSON."""
+
+
+@dataclasses.dataclass
+class WithUnknown:
+    """It is inside."""
+
+    one: list[Unknown]
+
+
+class Exotic(Mapping[str, int]):
+    """Abstract."""
 
 
 def signature_of(function: Callable[..., Any]) -> Signature:
@@ -188,15 +217,206 @@ def test_one_positional_only_parameter_is_refused_or_can_be_called() -> None:
     assert positional(**signature.bind(b"5", False)) == 5  # type: ignore[call-arg]
 
 
-def test_annotations_that_cannot_be_read_are_refused_with_the_name() -> None:
-    def f(a: int) -> None: ...
+def declared(text: str) -> Signature:
+    """The signature of ``f`` in a file of this text, whose imports for type checkers alone never ran."""
+    names: dict[str, Any] = {}
+    exec(f"from __future__ import annotations\n{text}", names)  # noqa: S102 - the texts are those below
+    return read_signature(names["f"], "task f")
 
-    f.__annotations__["a"] = "Nowhere"
 
-    with pytest.raises(
-        HandlerError, match="task f: parameter a: its annotations cannot be read: name 'Nowhere' is not defined; import it outside"
-    ):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def f(ctx: Context, name: str) -> Sequence[str]: ...",
+        "def f(ctx: taskqueue.Context, name: str) -> 1 / 0: ...",
+        "def f(ctx: tq.Context, name: str): ...",
+        "def f(ctx: 'Context', name: str): ...",
+        "def f(name: str, ctx: Context | None = None): ...",
+        "from typing import Annotated, Optional\ndef f(name: str, ctx: Optional[Annotated[Context, 1]] = None): ...",
+    ],
+)
+def test_only_parameters_are_evaluated_and_the_context_is_known_by_name(text: str) -> None:
+    signature = declared(text)
+
+    assert signature.context == "ctx"
+    assert signature.bind(b"hello", True) == {"name": "hello"}
+
+
+def test_another_context_of_the_users_own_is_no_context() -> None:
+    signature = declared("class Context(dict): ...\ndef f(ctx: Context): ...")
+
+    assert signature.context is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "def f(a: int, rows: Sequence[str]): ...",
+            "task f: parameter rows: its annotations cannot be read: name 'Sequence' is not defined; import it",
+        ),
+        ("def f(a: int, rows: int[str]): ...", "task f: parameter rows: its annotations cannot be read: "),
+        ("def f(rows: 1 / 0): ...", "task f: parameter rows: its annotations cannot be read: division by zero"),
+        (
+            "import dataclasses\n@dataclasses.dataclass\nclass M:\n    a: Sequence[str]\ndef f(m: M): ...",
+            "task f: parameter m: .*'Sequence'.*TYPE_CHECKING",
+        ),
+        ("def f(one: Context, two: Context): ...", "task f: parameters one and two both take the context"),
+    ],
+)
+def test_annotations_that_cannot_be_read_are_refused_by_their_parameter(text: str, words: str) -> None:
+    with pytest.raises(HandlerError, match=words) as caught:
+        declared(text)
+
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        range,
+        complex,
+        Callable,
+        type,
+        Unknown,
+        list[Unknown],
+        dict[str, Unknown | None],
+        WithUnknown,
+        int | Unknown,
+        dict[bool, int],
+        dict[tuple[int, int], int],
+        Exotic,
+        5,
+        threading.Lock,
+        Iterator[int],
+    ],
+)
+def test_a_type_that_nothing_makes_of_json_is_refused_at_declaration_by_its_parameter(kind: Any) -> None:
+    def f(good: int, bad: int) -> None: ...
+
+    f.__annotations__["bad"] = kind
+
+    with pytest.raises(HandlerError, match=r"^task f: parameter bad: ") as caught:
         signature_of(f)
+    assert "\n" not in str(caught.value)
+
+
+def test_models_bind_wherever_they_stand() -> None:
+    def many(items: list[Model]) -> None: ...
+    def maybe(m: Model | None = None) -> None: ...
+    def several(m: Model, k: int, more: list[Model] = []) -> None: ...  # noqa: B006 - as users write it
+    def inside(h: Holder) -> None: ...
+
+    one = Model(value=1)
+    assert bound(many, b'[{"value": 1}]') == bound(many, b'{"items": [{"value": "1"}]}') == {"items": [one]}
+    assert (bound(maybe, b"null"), bound(maybe, b'{"value": 1}')) == ({"m": None}, {"m": one})
+    assert bound(several, b'{"m": {"value": 1}, "k": 2.0}') == {"m": one, "k": 2}
+    assert bound(several, b'{"k": 2, "more": [{"value": 1}], "m": {"value": 1}}') == {"m": one, "k": 2, "more": [one]}
+    assert bound(inside, b'{"model": {"value": 1}, "paths": ["a"]}') == {"h": Holder(one, [pathlib.Path("a")])}
+
+
+def test_types_of_the_standard_library_bind_and_bind_back() -> None:
+    def f(path: pathlib.Path, host: ipaddress.IPv4Address, last: deque[int], count: Counter[str], zone: zoneinfo.ZoneInfo) -> None: ...
+
+    values = {
+        "path": pathlib.Path("a/b"), "host": ipaddress.ip_address("127.0.0.1"), "last": deque([1, 2]), "count": Counter(a=2),
+        "zone": zoneinfo.ZoneInfo("Europe/Berlin"),
+    }  # fmt: skip
+    signature = signature_of(f)
+
+    assert signature.bind(*signature.payload_of((), values)) == values
+    with pytest.raises(PayloadMismatch, match=r"Expected `int`, got `str` - at `\$\[0\]` - at `\$\.last`"):
+        signature.bind(b'{"path": "a", "host": "127.0.0.1", "last": ["x"], "count": {}, "zone": "UTC"}', False)
+
+
+def test_models_bind_back_by_their_aliases() -> None:
+    class Renamed(pydantic.BaseModel):
+        to: str = pydantic.Field(alias="To")
+
+    def f(m: int, k: int) -> None: ...
+
+    f.__annotations__["m"] = list[Renamed]
+    signature = signature_of(f)
+
+    values = {"m": [Renamed(To="a")], "k": 1}
+    assert signature.bind(*signature.payload_of((), dict(values))) == values
+
+
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        (b'{"nme": "a"}', "unknown field 'nme'; did you mean 'name'?; missing: name, mail"),
+        (b'{"name": "a", "mail": {"to": "a"}, "zzz": 1}', "unknown field 'zzz'; known are name, mail, age"),
+        (
+            b'{"name": 1, "mail": {}, "age": "x"}',
+            "mail: missing: to; name: expected a string, got an integer; age: expected an integer or null, got a string",
+        ),
+        (b"[]", "expected an object, got a list"),
+        (b"text", "the payload is not JSON, which this task needs"),
+    ],
+)
+def test_a_mismatch_says_in_plain_words_all_that_is_wrong(payload: bytes, words: str) -> None:
+    def f(name: str, mail: Mail, age: int | None = None) -> None: ...
+
+    with pytest.raises(PayloadMismatch) as caught:
+        bound(f, payload)
+
+    assert str(caught.value) == words
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "words"),
+    [
+        (int, b'"x"', "value: expected an integer, got a string"),
+        (int, b'{"value": "x"}', "value: expected an integer, got a string"),
+        (int, b'{"vlue": 1}', "unknown field 'vlue'; did you mean 'value'?; missing: value"),
+        (list[int], b'[1, "x"]', "value: 1: expected an integer, got a string"),
+        (dict[str, int], b'{"1": "x"}', "value: 1: expected an integer, got a string"),
+        (datetime, b'"soon"', "value: expected a date and time such as 2030-01-31T08:00:00Z"),
+        (Model, b'{"value": []}', "value: expected an integer, got a list"),
+        (Model | None, b"5", "value: expected an object, got an integer"),
+        (bytes | None, b'"?"', "value: expected text in base64"),
+        (Literal["a", 1], b"2", 'value: expected 1 or "a"'),
+    ],
+)
+def test_a_mismatch_of_the_only_parameter_tells_of_its_own_type(kind: Any, payload: bytes, words: str) -> None:
+    def f(value: int) -> None: ...
+
+    f.__annotations__["value"] = kind
+    with pytest.raises(PayloadMismatch) as caught:
+        bound(f, payload)
+
+    assert str(caught.value) == words
+
+
+def test_what_only_the_library_refuses_is_told_without_the_value() -> None:
+    def f(m: Model, k: int) -> None: ...
+
+    with pytest.raises(PayloadMismatch) as caught:
+        bound(f, b'{"m": {"value": "-77"}, "k": 1}')
+
+    assert str(caught.value) == "m: value: Input should be greater than or equal to 0"
+
+
+@pytest.mark.parametrize(
+    "payload", [b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000, b"1e400", b"1e999999999", b"1.0e999999999", b"9" * 5_000]
+)
+def test_payloads_that_no_parser_likes_are_mismatches(payload: bytes) -> None:
+    def f(a: int, b: float = 0) -> None: ...
+    def g(a: list[Any]) -> None: ...
+    def h(m: Model) -> None: ...
+
+    for function in (f, g, h):
+        with pytest.raises(PayloadMismatch):
+            bound(function, payload)
+
+
+def test_a_whole_number_written_as_a_fraction_is_an_integer_and_others_keep_their_digits() -> None:
+    def f(n: int, price: Decimal, rate: float) -> None: ...
+
+    found = bound(f, b'{"n": 1e2, "price": 0.1000000000000000055511151231257827, "rate": 2.50}')
+
+    assert found == {"n": 100, "price": Decimal("0.1000000000000000055511151231257827"), "rate": 2.5}
 
 
 def test_a_type_no_json_can_fill_is_refused_at_declaration() -> None:
