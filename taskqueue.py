@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from _taskqueue import __version__
-from _taskqueue.cli import EXIT_OK, complain, handler_modules, leave, read_command_line
+from _taskqueue.cli import EXIT_OK, complain, leave, read_command_line
 from _taskqueue.domain.backoff import Backoff
 from _taskqueue.domain.errors import Cancel, Discard, Retry, TaskqueueError, UsageError
 from _taskqueue.life import EXIT_LEFT_BEHIND, Life, running, spare_the_collector
@@ -32,6 +32,7 @@ from _taskqueue.metrics import Metrics
 from _taskqueue.settings import Loaded
 from _taskqueue.tasks.context import Context, current
 from _taskqueue.tasks.discovery import discover
+from _taskqueue.tasks.folders import handler_modules
 from _taskqueue.tasks.spec import lifespan, middleware, on_failure, task
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ async def serve(loaded: Loaded, modules: Sequence[str]) -> int:
         open_store(settings, metrics) as store,
     ):
         registry = discover(modules, settings.default_task)
+        for warning in registry.warnings:
+            log.warning(warning)
         producer = Producer(store, metrics, registry, settings.payload_bytes_max, settings.durability)
         producer.default_task = registry.default if "worker" in roles else settings.default_task
         health.use(store)
