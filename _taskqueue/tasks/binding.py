@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -63,7 +64,7 @@ class Signature:
     """JSON Schema of the payloads that bind; empty when any does"""
 
     def __str__(self) -> str:
-        return ", ".join(f"{one.name}: {getattr(one.type, '__name__', one.type)}" for one in self.parameters)
+        return ", ".join(f"{one.name}: {inspect.formatannotation(one.type)}" for one in self.parameters)
 
     def payload_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, bool]:
         """The payload that binds back to these arguments, and whether it is a plain text.
@@ -118,6 +119,10 @@ def read_signature(function: Callable[..., Any], where: str) -> Signature:
             parameters.append(Parameter(one.name, kind, one.default, _reading(one.name, kind, writer, where)))
     by_name = len(parameters) != 1 or not writer.takes_objects(parameters[0].reading.schema)
     schema = _schema_of(parameters, by_name, writer.parts)
+    try:
+        msgspec.json.encode(schema)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise HandlerError(f"{where}: its JSON Schema cannot be written: {error}") from None
     return Signature(tuple(parameters), context, _binder(parameters, by_name, schema), schema)
 
 
@@ -169,17 +174,25 @@ def _binder(parameters: list[Parameter], by_name: bool, schema: Schema) -> Bind:
 def _bind_json(decodes: list[Decode], schema: Schema, parameters: list[Parameter]) -> Bind:
     """Tries each way to read the payload, and for a plain text the text itself; says by the schema why none did."""
 
+    first = decodes[0]
+
     def bind(payload: bytes, is_text: bool) -> dict[str, Any]:
-        reason = ""
+        try:
+            return first(payload)
+        except (ValueError, RecursionError) as error:
+            reason = message_of(error)
         for raw in (payload, encode_json(_text(payload))) if is_text else (payload,):
             for decode in decodes:
-                try:
+                with suppress(ValueError, RecursionError):
                     return _tolerant(decode, raw)
-                except (ValueError, RecursionError) as error:
-                    reason = reason or message_of(error)
-        check = PayloadCheck(schema, [one.name for one in parameters])
-        faults = check.faults(payload, is_text) or [Fault((), reason)]
-        raise PayloadMismatch(check.told(faults))
+        raise PayloadMismatch(_why(payload, is_text, reason))
+
+    def _why(payload: bytes, is_text: bool, reason: str) -> str:
+        try:
+            check = PayloadCheck(schema, [one.name for one in parameters])
+        except ValueError:  # a schema of the user's own that cannot be read
+            return reason
+        return check.told(check.faults(payload, is_text) or [Fault((), reason)])
 
     return bind
 
@@ -199,15 +212,18 @@ def _decode_by_name(parameters: list[Parameter]) -> Decode:
     models = {one.name: one.reading.model for one in parameters if one.reading.model is not None}
     names = [one.name for one in parameters]
 
-    def read(raw: bytes) -> dict[str, Any]:
+    def read_plain(raw: bytes) -> dict[str, Any]:
         found = decode(raw)
-        arguments = {name: value for name in names if (value := getattr(found, name)) is not msgspec.UNSET}
+        return {name: value for name in names if (value := getattr(found, name)) is not msgspec.UNSET}
+
+    def read(raw: bytes) -> dict[str, Any]:
+        arguments = read_plain(raw)
         for name, model in models.items():
             if name in arguments:
                 arguments[name] = _read_model(model, name, arguments[name])
         return arguments
 
-    return read
+    return read if models else read_plain
 
 
 def _read_model(model: Model, name: str, raw: msgspec.Raw) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import importlib.util
 import sys
@@ -98,6 +97,8 @@ def helpers(modules: Mapping[Path, str]) -> set[Path]:
 
 
 def _imports(file: Path) -> set[str]:
+    import ast  # needed for files without tasks alone
+
     found: set[str] = set()
     with suppress(OSError, SyntaxError, ValueError, RecursionError):
         for node in ast.walk(ast.parse(file.read_bytes())):

@@ -13,7 +13,6 @@ from itertools import islice
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import jsonschema_rs
 import msgspec
 
 from _taskqueue.tasks.schema import rewritten
@@ -68,6 +67,8 @@ class PayloadCheck:
     """
 
     def __init__(self, schema: Mapping[str, Any], parameters: Sequence[str]) -> None:
+        import jsonschema_rs  # a worker, and a process of its own of a task, needs it only when something does not fit
+
         self._schema = schema
         self._only = parameters[0] if len(parameters) == 1 else ""
         try:
