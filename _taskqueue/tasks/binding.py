@@ -22,7 +22,7 @@ import msgspec
 from _taskqueue.domain.errors import HandlerError, PayloadMismatch
 from _taskqueue.domain.task import message_of
 from _taskqueue.tasks.callables import is_context, typed_parameters, undefined
-from _taskqueue.tasks.conversion import Reading, custom_schema, decoder, encode_json, reading_of
+from _taskqueue.tasks.conversion import UNREADABLE, Reading, custom_schema, decoder, encode_json, reading_of
 from _taskqueue.tasks.mismatch import Fault, PayloadCheck
 from _taskqueue.tasks.models import Model
 from _taskqueue.tasks.schema import Schema, SchemaWriter
@@ -116,7 +116,7 @@ def read_signature(function: Callable[..., Any], where: str) -> Signature:
                 raise HandlerError(f"{where}: parameters {context} and {one.name} both take the context; one is enough")
             context = one.name
         else:
-            parameters.append(Parameter(one.name, kind, one.default, _reading(one.name, kind, writer, where)))
+            parameters.append(Parameter(one.name, kind, one.default, _reading(one, kind, writer, where)))
     by_name = len(parameters) != 1 or not writer.takes_objects(parameters[0].reading.schema)
     schema = _schema_of(parameters, by_name, writer.parts)
     try:
@@ -126,13 +126,15 @@ def read_signature(function: Callable[..., Any], where: str) -> Signature:
     return Signature(tuple(parameters), context, _binder(parameters, by_name, schema), schema)
 
 
-def _reading(name: str, kind: Any, writer: SchemaWriter, where: str) -> Reading:
+def _reading(one: inspect.Parameter, kind: Any, writer: SchemaWriter, where: str) -> Reading:
     try:
         return reading_of(kind, writer)
     except NameError as error:
-        raise HandlerError(f"{where}: parameter {name}: {undefined(error)}") from None
+        raise HandlerError(f"{where}: parameter {one.name}: {undefined(error)}") from None
     except Exception as error:  # noqa: BLE001 - types are code of the user's
-        raise HandlerError(f"{where}: parameter {name}: {' '.join(message_of(error).split())}") from None
+        if isinstance(error, TypeError) and one.default is not one.empty:
+            return UNREADABLE
+        raise HandlerError(f"{where}: parameter {one.name}: {' '.join(message_of(error).split())}") from None
 
 
 def _schema_of(parameters: list[Parameter], by_name: bool, parts: dict[str, Schema]) -> Schema:

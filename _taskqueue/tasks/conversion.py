@@ -22,7 +22,7 @@ import msgspec
 
 from _taskqueue.domain.task import message_of
 from _taskqueue.tasks.models import Model, mentions_models, model_of
-from _taskqueue.tasks.schema import Schema, SchemaWriter
+from _taskqueue.tasks.schema import NOTHING, Schema, SchemaWriter
 
 _ADDRESSES = (
     ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network, ipaddress.IPv6Network, ipaddress.IPv4Interface,
@@ -90,6 +90,14 @@ class Reading:
             raise TypeError(message_of(error)) from None
 
 
+class Unreadable:
+    """Stands in for a type that nothing makes of JSON."""
+
+
+UNREADABLE = Reading(Unreadable, None, NOTHING)
+"""of a parameter whose default is all that it can have"""
+
+
 def reading_of(kind: Any, writer: SchemaWriter) -> Reading:
     """How values of a type are read.
 
@@ -137,6 +145,8 @@ def make_custom(kind: Any, value: Any) -> Any:
     if cls is object:
         return value
     stand_in = _stand_in(cls)
+    if stand_in is None and not mentions_models(cls):
+        raise ValueError(f"no JSON can be turned into {_shown(cls)}")
     if stand_in is None:
         return model_of(cls).read(msgspec.json.encode(value))
     try:

@@ -121,6 +121,8 @@ class PayloadCheck:
         return f"unknown field {name!r}{hint}"
 
     def _words(self, error: Any, kind: str, value: Any) -> str:
+        if kind == "Not":
+            return "no payload can give it a value"
         rule = self._at(error.schema_path[:-1])
         found = _TYPE_WORDS[_type_of(value)]
         named = rule.get("type")

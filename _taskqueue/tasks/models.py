@@ -77,12 +77,12 @@ def model_of(kind: Any) -> Model:
     return Model(kind)
 
 
-def mentions_models(kind: Any, seen: set[int] | None = None) -> bool:
+def mentions_models(kind: Any, seen: dict[int, Any] | None = None) -> bool:
     """Whether anything of pydantic's occurs in a type, however deep."""
-    seen = set() if seen is None else seen
+    seen = {} if seen is None else seen
     if "pydantic" not in sys.modules or id(kind) in seen:
         return False
-    seen.add(id(kind))
+    seen[id(kind)] = kind  # kept, so that no other type gets its id
     if type(kind).__module__.partition(".")[0] in _ORIGINS:  # what stands in Annotated
         return True
     if isinstance(kind, type) and (kind.__module__.partition(".")[0] in _ORIGINS or any(hasattr(kind, mark) for mark in _MARKS)):

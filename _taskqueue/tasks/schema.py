@@ -12,6 +12,8 @@ from typing import Any
 from msgspec import inspect as kinds
 
 Schema = dict[str, Any]
+NOTHING: Schema = {"not": {}}
+"""of what only a default can fill"""
 BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 INTEGER_KEY = "^-?(0|[1-9][0-9]*)$"
 _NUMBER_WORDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum", "multiple_of": "multipleOf"}
@@ -87,7 +89,7 @@ class SchemaWriter:
             return self.takes_objects(self.parts.get(name, {}), seen | {name})
         if "anyOf" in schema:
             return any(self.takes_objects(one, seen) for one in schema["anyOf"])
-        return "object" in schema.get("type", "object") and "enum" not in schema and "const" not in schema
+        return "object" in schema.get("type", "object") and not schema.keys() & {"enum", "const", "not"}
 
     def _of(self, info: kinds.Type) -> Schema:
         extra: Schema = {}
@@ -185,7 +187,12 @@ class SchemaWriter:
         return {"type": "array", "prefixItems": [*first, *fields], "minItems": len(first) + required, **most}
 
     def _field(self, field: kinds.Field) -> Schema:
-        schema = self._of(field.type)
+        try:
+            schema = self._of(field.type)
+        except TypeError:
+            if field.required:
+                raise
+            return dict(NOTHING)
         default = field.default
         if not field.required and isinstance(default, (str, int, float, bool, type(None))):
             schema["default"] = default

@@ -70,6 +70,14 @@ class WithUnknown:
     one: list[Unknown]
 
 
+@dataclasses.dataclass
+class Equipped:
+    """With a helper that no payload brings."""
+
+    a: int
+    helper: Unknown | None = None
+
+
 class Exotic(Mapping[str, int]):
     """Abstract."""
 
@@ -299,6 +307,19 @@ def test_a_type_that_nothing_makes_of_json_is_refused_at_declaration_by_its_para
     with pytest.raises(HandlerError, match=r"^task f: parameter bad: ") as caught:
         signature_of(f)
     assert "\n" not in str(caught.value)
+
+
+def test_a_default_may_be_of_a_type_that_nothing_makes_of_json() -> None:
+    def several(a: int, helper: Unknown | int = 5) -> None: ...
+    def alone(helper: Unknown | None = None) -> None: ...
+    def inside(m: Equipped) -> None: ...
+
+    assert bound(several, b'{"a": 1}') == {"a": 1}
+    assert bound(alone, b"{}") == {}
+    assert bound(inside, b'{"a": 1}') == {"m": Equipped(1)}
+    for function, payload, where in ((several, b'{"a": 1, "helper": {}}', "helper"), (inside, b'{"a": 1, "helper": {}}', "m: helper")):
+        with pytest.raises(PayloadMismatch, match=f"^{where}: no payload can give it a value$"):
+            bound(function, payload)
 
 
 def test_models_bind_wherever_they_stand() -> None:
