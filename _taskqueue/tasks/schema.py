@@ -153,7 +153,7 @@ class SchemaWriter:
             return {word: value for word, value in self._bare(info).items() if word not in {"type", "contentEncoding"}}
         if isinstance(info, kinds.LiteralType):
             return {"enum": [str(one) for one in info.values]}
-        if isinstance(info, kinds.EnumType) and not _finds_missing(info.cls):
+        if isinstance(info, kinds.EnumType) and not (_finds_missing(info.cls) or issubclass(info.cls, enum.Flag)):
             return {"enum": [str(one.value) for one in info.cls]}
         return {}
 
@@ -168,6 +168,8 @@ class SchemaWriter:
     def _whole(self, info: Any) -> Schema:
         if isinstance(info, kinds.EnumType):
             values = [one.value for one in info.cls]
+            if issubclass(info.cls, enum.Flag):
+                return {"type": "integer"}  # combinations too
             return {} if _finds_missing(info.cls) else {"enum": values}
         required = [one.encode_name for one in info.fields if one.required]
         fields = {one.encode_name: self._field(one) for one in info.fields}

@@ -42,6 +42,13 @@ class Level(enum.IntEnum):
     HIGH = 2
 
 
+class Rights(enum.Flag):
+    """Numbers that add up."""
+
+    READ = 1
+    WRITE = 2
+
+
 class Loose(enum.Enum):
     """Takes what it does not know."""
 
@@ -255,6 +262,8 @@ EXAMPLES: list[tuple[Any, Any]] = [
     (Colour, "red"),
     (Level, 1),
     (Loose, "?"),
+    (Rights, 3),
+    (dict[Rights, int], {"3": 1}),
     (Literal["a", 1, None], "a"),
     (Literal[1, 2], 1),
     (pathlib.Path, "/srv"),
@@ -398,6 +407,8 @@ SIGNATURES = [signature_of(kind) for kind, _ in EXAMPLES]
 CHECKS = [PayloadCheck(one.schema, ["value"]) for one in SIGNATURES]
 WIDER = [
     Loose,
+    Rights,
+    dict[Rights, int],
     collections.defaultdict[str, int],
     collections.OrderedDict[str, int],
     collections.deque[int],
