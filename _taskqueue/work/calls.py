@@ -101,7 +101,7 @@ class Calls:
         self._producer, self._metrics = producer, metrics
         self._moves_blockers = settings.on_block == "thread"
         self._threads = anyio.CapacityLimiter(settings.threads)
-        self._middlewares = registry.hooks_of("middleware")
+        self._middlewares, self._home_of = registry.hooks_of("middleware"), registry.home_of
 
     @property
     def busy_threads(self) -> int:
@@ -173,5 +173,5 @@ class Calls:
 
     async def _call_process(self, run: Run) -> Any:
         listens = run.spec.signature.context is not None
-        result = await self.processes.call(run.spec.function.__module__, run, listens=listens)
+        result = await self.processes.call(self._home_of(run.spec), run, listens=listens)
         return None if result is None else msgspec.Raw(result)

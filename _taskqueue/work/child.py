@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import importlib
 import inspect
 import logging
 import os
@@ -30,9 +29,8 @@ from _taskqueue.domain.durations import parse_duration
 from _taskqueue.domain.errors import Cancel, Discard, PayloadMismatch, Retry, TaskqueueError
 from _taskqueue.tasks.binding import encode_json
 from _taskqueue.tasks.context import Context, current_context
-from _taskqueue.tasks.discovery import AnyTask
+from _taskqueue.tasks.discovery import find_task
 from _taskqueue.tasks.failures import describe
-from _taskqueue.tasks.spec import TaskSpec
 from _taskqueue.work.messages import (
     LENGTH_BYTES,
     Answer,
@@ -229,7 +227,7 @@ def _flush(end_mark: str) -> None:
 
 def _run(start: Start, desk: ChildDesk) -> Ended:
     try:
-        spec = _find(start.module, start.task)
+        spec = find_task(start.home, start.task)
         context = Context(start.claim, desk)
         current_context.set(context)
         arguments = spec.signature.bind(start.claim.record.payload, start.claim.record.is_text)
@@ -256,10 +254,3 @@ def _end_of(error: BaseException) -> Ended:
         return Ended("retry", failure=failure, after=after, count=bool(error.count))
     kinds: tuple[tuple[type[BaseException], EndKind], ...] = ((Discard, "discard"), (Cancel, "cancel"), (PayloadMismatch, "payload"))
     return Ended(next((kind for found, kind in kinds if isinstance(error, found)), "error"), failure=failure)
-
-
-def _find(module: str, name: str) -> AnyTask:
-    for value in vars(importlib.import_module(module)).values():
-        if isinstance(value, TaskSpec) and value.name == name:
-            return value
-    raise LookupError(f"module {module} has no task {name!r}")

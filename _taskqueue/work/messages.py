@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from _taskqueue.domain.task import Claim, Failure
+from _taskqueue.tasks.folders import Home
 
 FRAME_BYTES_MAX = 64 * 1024 * 1024
 """More than any result, checkpoint or payload that the limits allow."""
@@ -20,7 +21,7 @@ EndKind = Literal["ok", "retry", "discard", "cancel", "payload", "unfit", "error
 class Start(msgspec.Struct, tag=True):
     """Run this task. To the child."""
 
-    module: str
+    home: Home
     task: str
     claim: Claim
     max_attempts: int

@@ -23,6 +23,7 @@ import msgspec
 
 from _taskqueue.domain.errors import Cancel, Discard, PayloadMismatch, Retry, TaskqueueError
 from _taskqueue.domain.task import Claim, Failure
+from _taskqueue.tasks.folders import Home
 from _taskqueue.tasks.keptlog import LINE_CHARS_MAX
 from _taskqueue.work.messages import (
     FRAME_BYTES_MAX,
@@ -183,13 +184,13 @@ class Child:
             return None
         return message
 
-    async def run(self, module: str, attempt: Attempt) -> Ended:
+    async def run(self, home: Home, attempt: Attempt) -> Ended:
         """Run one attempt's handler. Raises ProcessEnded."""
         end_mark = f"\0{secrets.token_hex(8)}\n"
         self._output.on_line, self._output.end_mark = attempt.keep_line, end_mark[:-1].encode()
         self._output.ended.clear()
         claim = msgspec.structs.replace(attempt.claim, lease="")  # the fencing token is none of its business
-        self.send(Start(module, attempt.task_name, claim, attempt.max_attempts, attempt.worker, attempt.remaining_s(), end_mark))
+        self.send(Start(home, attempt.task_name, claim, attempt.max_attempts, attempt.worker, attempt.remaining_s(), end_mark))
         while (message := await self._receive()) is not None:
             if isinstance(message, Ended):
                 await self._all_printed()
@@ -275,7 +276,7 @@ class Processes:
         self._idle: list[Child] = []
         self._all: set[Child] = set()
 
-    async def call(self, module: str, attempt: Attempt, *, listens: bool) -> bytes | None:
+    async def call(self, home: Home, attempt: Attempt, *, listens: bool) -> bytes | None:
         """Run an attempt's handler in a process; gives the JSON of its result, None for None.
 
         Args:
@@ -286,7 +287,7 @@ class Processes:
             WorkerLacks: no process can be started.
         """
         async with self._limiter, self._one() as child:
-            call = asyncio.Task(child.run(module, attempt), loop=asyncio.get_running_loop())
+            call = asyncio.Task(child.run(home, attempt), loop=asyncio.get_running_loop())
             try:
                 ended = await asyncio.shield(call)
             except asyncio.CancelledError:
