@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -18,6 +20,9 @@ import msgspec
 from _taskqueue.tasks.schema import rewritten
 
 FAULTS_MAX = 20
+WHOLE_BYTES_MAX = 4_096
+"""A larger payload is cut down to some of its faults before they are listed."""
+ITEMS_KEPT = 8
 WORDS_CHARS_MAX = 300
 _FORMATS: dict[str, tuple[type, str]] = {
     "date-time": (datetime, "a date and time such as 2030-01-31T08:00:00Z"),
@@ -67,19 +72,10 @@ class PayloadCheck:
     """
 
     def __init__(self, schema: Mapping[str, Any], parameters: Sequence[str]) -> None:
-        import jsonschema_rs  # a worker, and a process of its own of a task, needs it only when something does not fit
-
         self._schema = schema
+        self._fields = _field_names(schema)
+        self._validator = _validator(rewritten(schema, _checkable))
         self._only = parameters[0] if len(parameters) == 1 else ""
-        try:
-            self._validator = jsonschema_rs.validator_for(
-                rewritten(schema, _checkable),
-                formats={name: _reads(kind) for name, (kind, _) in _FORMATS.items()},
-                validate_formats=True,
-                mask="it",
-            )
-        except TypeError as error:
-            raise ValueError(str(error)) from None
 
     def told(self, faults: Sequence[Fault]) -> str:
         """All that is wrong in one line; a value that is the only parameter's goes by its name."""
@@ -89,25 +85,30 @@ class PayloadCheck:
 
     def faults(self, payload: bytes, is_text: bool) -> list[Fault]:
         """What is wrong with a payload; nothing when it fits, by one of the ways in which the worker may read it."""
-        first: list[Fault] | None = None
-        for value in _readings(payload, is_text):
-            errors = list(islice(self._validator.iter_errors(value), FAULTS_MAX))
-            if not errors:
-                return []
-            if first is None:
-                first = list(self._faults_of(errors, value))
-        return [Fault((), "the payload is not JSON, which this task needs")] if first is None else first
+        values = list(_readings(payload, is_text))
+        if any(map(self._validator.is_valid, values)):
+            return []
+        if not values:
+            return [Fault((), "the payload is not JSON, which this task needs")]
+        value, validator = values[0], self._validator
+        if len(payload) <= WHOLE_BYTES_MAX:
+            return list(islice(self._faults_of(validator.iter_errors(value), value, {}), FAULTS_MAX))
+        any_length = _validator(rewritten(rewritten(self._schema, _checkable), _of_any_length))
+        if not any_length.is_valid(value):
+            validator = any_length  # or the cut would be the fault
+        skipped = shrink(value, lambda: not validator.is_valid(value), self._fields)
+        return list(islice(self._faults_of(validator.iter_errors(value), value, skipped), FAULTS_MAX))
 
-    def _faults_of(self, errors: Iterable[Any], value: Any) -> Iterator[Fault]:
+    def _faults_of(self, errors: Iterable[Any], value: Any, skipped: Mapping[Path, int]) -> Iterator[Fault]:
         missing: dict[Path, list[str]] = {}
         unknown, others = [], []
-        for error in _chosen(errors):
+        for error in islice(_chosen(errors), FAULTS_MAX):
             kind = _kind(error)
-            path, there = _followed(value, error.instance_path)
+            path, there = _followed(value, error.instance_path, skipped)
             if kind == "Required":
                 missing.setdefault(path, []).append(error.kind.property)
             elif kind == "AdditionalProperties":
-                unknown += [Fault(path, self._unknown(name, error, there)) for name in sorted(error.kind.unexpected)]
+                unknown += [Fault(path, self._unknown(name, error, there)) for name in sorted(error.kind.unexpected)[:FAULTS_MAX]]
             else:
                 others.append(Fault(path, self._words(error, kind, there)[:WORDS_CHARS_MAX]))
         yield from unknown
@@ -164,6 +165,20 @@ def _checkable(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
+def _of_any_length(schema: dict[str, Any]) -> dict[str, Any]:
+    return {word: value for word, value in schema.items() if word not in {"minItems", "minProperties"}}
+
+
+def _validator(schema: dict[str, Any]) -> Any:
+    import jsonschema_rs  # a worker, and a process of its own of a task, needs it only when something does not fit
+
+    formats = {name: _reads(kind) for name, (kind, _) in _FORMATS.items()}
+    try:
+        return jsonschema_rs.validator_for(schema, formats=formats, validate_formats=True, mask="it")
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+
+
 def _reads(kind: type) -> Any:
     def fits(text: str) -> bool:
         try:
@@ -211,17 +226,80 @@ def _one_of(words: Iterable[str]) -> str:
     return " or ".join([*([", ".join(known[:-1])] if known[1:] else []), *known[-1:]])
 
 
-def _followed(value: Any, path: Iterable[Any]) -> tuple[Path, Any]:
-    """The path with its keys as they are in the value (the library gives ``"1"`` as a number), and what lies there."""
-    found: list[str | int] = []
+def _followed(value: Any, path: Iterable[Any], skipped: Mapping[Path, int]) -> tuple[Path, Any]:
+    """The path with its keys as they are in the payload (the library gives ``"1"`` as a number), and what lies there."""
+    found: Path = ()
     for part in path:
         key = str(part) if isinstance(value, dict) else part
         try:
             value = value[key]
         except (LookupError, TypeError):
             break
-        found.append(key)
-    return tuple(found), value
+        found = (*found, key + skipped.get(found, 0) if isinstance(key, int) else key)
+    return found, value
+
+
+def _field_names(schema: Mapping[str, Any]) -> set[str]:
+    found: set[str] = set()
+
+    def look(one: dict[str, Any]) -> dict[str, Any]:
+        if isinstance(one.get("properties"), dict):
+            found.update(one["properties"])
+        return one
+
+    rewritten(schema, look)
+    return found
+
+
+def shrink(value: Any, is_wrong: Callable[[], bool], fields: Collection[str]) -> dict[Path, int]:
+    """Cut long lists and mappings down, in place, to some items that are wrong: to list all faults of a large payload takes minutes.
+
+    Args:
+        is_wrong: whether the value is, as it is now.
+        fields: keys that stay.
+
+    Returns:
+        How many items each list lost at its beginning.
+    """
+    skipped: dict[Path, int] = {}
+    waiting: deque[tuple[Path, Any]] = deque([((), value)])
+    while waiting:
+        path, there = waiting.popleft()
+        most = ITEMS_KEPT if len(waiting) < ITEMS_KEPT**2 else 1
+        if isinstance(there, list):
+            skipped[path] = _halve(there[:], partial(_put_items, there), is_wrong, most)
+            waiting += [((*path, index + skipped[path]), one) for index, one in enumerate(there) if isinstance(one, (list, dict))]
+        elif isinstance(there, dict):
+            kept = {key: one for key, one in there.items() if key in fields}
+            _halve([one for one in there.items() if one[0] not in fields], partial(_put_keys, there, kept), is_wrong, most)
+            waiting += [((*path, key), one) for key, one in there.items() if isinstance(one, (list, dict))]
+    return skipped
+
+
+def _put_items(into: list[Any], items: list[Any]) -> None:
+    into[:] = items
+
+
+def _put_keys(into: dict[str, Any], kept: Mapping[str, Any], items: list[Any]) -> None:
+    into.clear()
+    into.update(kept)
+    into.update(items)
+
+
+def _halve(items: list[Any], put: Callable[[list[Any]], None], is_wrong: Callable[[], bool], most: int) -> int:
+    """Put half of the items back, and half of those, as long as one half alone is wrong; gives how many lie before them."""
+    low, high = 0, len(items)
+    while high - low > most:
+        middle = (low + high) // 2
+        for start, end in ((low, middle), (middle, high)):
+            put(items[start:end])
+            if is_wrong():
+                low, high = start, end
+                break
+        else:
+            put(items[low:high])
+            break
+    return low
 
 
 def _type_of(value: Any) -> str:

@@ -442,7 +442,7 @@ def test_an_example_binds_and_whatever_is_changed_in_it_the_schema_knows(number:
     assert wrong == []
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(value=values)
 def test_what_binds_validates_and_what_validates_binds(value: Any) -> None:
     payload = msgspec.json.encode(value)
