@@ -18,9 +18,10 @@ import msgspec
 
 from _taskqueue.domain.errors import Cancel, TaskqueueError
 from _taskqueue.domain.ids import created_ms_of
-from _taskqueue.domain.task import Claim
+from _taskqueue.domain.task import Claim, clip
 from _taskqueue.tasks.failures import text_of
 
+MESSAGE_CHARS_MAX = 500
 WHOLE_MAX = 2**63 - 1
 """The largest whole number that is kept as one."""
 
@@ -165,7 +166,7 @@ class Context:
             TypeError: ``done`` or ``total`` is no number.
             ValueError: it is not finite.
         """
-        self._desk.report_progress(_number("done", done), None if total is None else _number("total", total), message)
+        self._desk.report_progress(_number("done", done), None if total is None else _number("total", total), _said(message))
         return _CHECKPOINT
 
     @property
@@ -211,6 +212,13 @@ def _number(name: str, value: Any) -> float:
     if not math.isfinite(number):
         raise ValueError(f"progress: {name} must be finite, not {number}")
     return number
+
+
+def _said(message: Any) -> str | None:
+    """A message as it can be stored, whatever it is."""
+    if message is None:
+        return None
+    return clip((message if isinstance(message, str) else repr(message)).encode(errors="replace").decode(), MESSAGE_CHARS_MAX)
 
 
 current_context: ContextVar[Context] = ContextVar("taskqueue_context")

@@ -198,7 +198,7 @@ def main(descriptor: int, worker_pid: int, level: int) -> None:
     _die_with(worker_pid)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker decides when this ends
     channel = Channel(descriptor)
-    logging.basicConfig(level=level, handlers=[ToTheWorker(channel)], force=True)
+    logging.basicConfig(level=level, format="%(message)s", handlers=[ToTheWorker(channel)], force=True)
     tasks = Tasks(channel)
     threading.Thread(target=tasks.read, name="worker", daemon=True).start()
     channel.send(Ready())

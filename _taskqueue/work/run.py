@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from _taskqueue.domain.beat import Block
 from _taskqueue.domain.errors import Cancel
-from _taskqueue.domain.task import TIMEOUT_DEFAULT_S, Claim, Failure, Progress, clip
+from _taskqueue.domain.task import TIMEOUT_DEFAULT_S, Claim, Failure, Progress
 from _taskqueue.store import wire
 from _taskqueue.tasks.context import Context
 from _taskqueue.tasks.discovery import AnyTask
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from _taskqueue.work.execution import Execution
 
 PROGRESS_S = 0.1
-PROGRESS_MESSAGE_CHARS_MAX = 500
 REMIND_FIRST_S, REMIND_MAX_S = 0.5, 30.0
 """A handler that swallows its cancellation is cancelled again after this long, then after twice as long, up to this."""
 OVER = "this attempt is over; what it does now is not kept"
@@ -118,8 +117,7 @@ class Run:
     def report_progress(self, done: float, total: float | None, message: str | None) -> None:
         if self.over:
             return
-        said = None if message is None else clip(message, PROGRESS_MESSAGE_CHARS_MAX)
-        packed = wire.encode(Progress(done, total, said, self.line.store_ms(time.monotonic())))
+        packed = wire.encode(Progress(done, total, message, self.line.store_ms(time.monotonic())))
         self.line.progress(self.claim.id, packed, wake=time.monotonic() - self.reported_at > PROGRESS_S)
         self.reported_at = time.monotonic()
 

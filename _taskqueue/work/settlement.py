@@ -98,7 +98,7 @@ class Settlement:
         except BaseException as unreadable:  # noqa: BLE001 - classes and values of the handler's
             error = Unreadable(f"what it raised cannot be read: {type(unreadable).__name__}: {message_of(unreadable)}")
             judged = judge_plainly(run.claim, run.spec, self._random)
-        return End(judged.verb, None, error, judged, run.failure_in_child or describe(error))
+        return End(judged.verb, None, error, judged, (not run.cause and run.failure_in_child) or describe(error))
 
     def settle(self, run: Run, end: End) -> None:
         """Tell the line what became of the attempt, once. Raises nothing."""

@@ -223,6 +223,19 @@ def test_progress_takes_whatever_is_a_number(context: Context, desk: Desk, given
     assert type(desk.progress[0][0]) is type(kept)
 
 
+@pytest.mark.parametrize(("given", "kept"), [("caf\udce9", "caf?"), (ValueError("x"), "ValueError('x')"), (7, "7"), ("", ""), (None, None)])
+def test_a_message_of_progress_is_kept_as_it_can_be_stored(context: Context, desk: Desk, given: Any, kept: str | None) -> None:
+    context.progress(1, 2, given)
+
+    assert desk.progress == [(1, 2, kept)]
+
+
+def test_a_long_message_of_progress_is_clipped(context: Context, desk: Desk) -> None:
+    context.progress(1, 2, "x" * 10_000)
+
+    assert len(desk.progress[0][2] or "") == 500
+
+
 @pytest.mark.parametrize("given", ["half", None, {"rows": 5}, True, b"1", 1j, [1]])
 def test_progress_refuses_what_is_no_number(context: Context, desk: Desk, given: Any) -> None:
     with pytest.raises(TypeError, match="progress: done must be a number, not "):

@@ -70,7 +70,7 @@ async def test_a_handler_in_a_process_has_a_context(working: Working, store: Sto
         lines = await log_of(store, sight)
 
     assert result_of(sight) == [sight.id, "talks", 1, 3, ["a"], False, True, True]
-    assert [line for line in lines if "WARNING" not in line] == ["to stderr", "no newlineprinted"]
+    assert [line for line in lines if "WARNING" not in line] == ["printed", "to stderr", "no newline"]
     assert [line.split(" ", 1)[1] for line in lines if "WARNING" in line] == ["WARNING kept text"]
     said = {(record.name, record.getMessage()) for record in caplog.records}
     assert ("taskqueue.handler", "kept text") in said
@@ -99,7 +99,7 @@ async def test_a_request_that_is_refused_is_an_error_in_the_process(working: Wor
         ("crash", State.DEAD, "ProcessEnded: the process of this task was killed by signal 11"),
         ("exit", State.DEAD, "ProcessEnded: the process of this task ended with status 3 before its handler did"),
         ("sys.exit", State.DEAD, "SystemExit: 4"),
-        ("closes", State.DEAD, "ProcessEnded: the process of this task broke off its talk with the worker"),
+        ("closes", State.DEAD, "ProcessEnded: the process of this task ended with status 1 before its handler did"),
         ("unfit", State.DEAD, "TypeError: a value of type object has no JSON form"),
         ("discard", State.DEAD, "Discard: not wanted"),
         ("cancel", State.CANCELLED, ""),
