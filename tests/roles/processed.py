@@ -94,7 +94,7 @@ class Odd(Exception):
         raise KeyError("no text")
 
 
-@task(process=True, max_attempts=1, timeout=0.5)
+@task(process=True, max_attempts=1, timeout=3)
 def listens(ctx: Context, path: str) -> str:
     Path(path).write_text("began", encoding="utf-8")
     while not ctx.cancelled:
@@ -104,7 +104,7 @@ def listens(ctx: Context, path: str) -> str:
     return "never"
 
 
-@task(process=True, max_attempts=1, timeout=0.5)
+@task(process=True, max_attempts=1, timeout=3)
 def has_children(path: str) -> None:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     Path(path).write_text(f"{os.getpid()} {child.pid}", encoding="utf-8")
