@@ -136,6 +136,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         set_up_logs(settings.log_level, settings.log_format)
         for warning in loaded.warnings:
             log.warning(warning)
+        for note in loaded.notes:
+            log.debug(note)
         modules = handler_modules(settings.handlers, loaded.sources["handlers"], Path(__file__).parent, needed="worker" in settings.roles)
         return anyio.run(serve, loaded, modules, backend_options={"use_uvloop": find_spec("uvloop") is not None})
     except UsageError as error:

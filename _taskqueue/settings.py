@@ -31,6 +31,8 @@ TOKEN_SCOPES = ("read", "submit", "operate", "admin")
 SECRET_CHARS_MIN = 16
 _TOKEN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 ROLES = ("all", "api", "worker", "scheduler")
+_LINK = re.compile(r"TASKQUEUE_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)", re.ASCII)
+_LINKED = re.compile(r"(tcp|udp|sctp)://", re.ASCII)
 STRICT_HEAD_START_MS = 10**13
 """A head start no waiting time can make up for (300 years), yet exact in a double for all ten priorities."""
 
@@ -122,6 +124,8 @@ class Loaded:
     sources: Mapping[str, str]
     """option name → flag, environment, file or default"""
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """what only somebody who looks for it wants to know"""
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
@@ -255,15 +259,20 @@ def _switch(text: str) -> bool:
     return _one_of("on", "off")(text) == "on"
 
 
+def _host(text: str) -> str:
+    """``[::1]`` is how URLs write the address ``::1``."""
+    return text[1:-1] if text.startswith("[") and text.endswith("]") else text
+
+
 def _text(text: str) -> str:
     return text
 
 
 OPTIONS: tuple[Option, ...] = (
     Option("role", "all", _roles, "what this process does: all, api, worker (with scheduler), scheduler; several with commas", "roles"),
-    Option("host", "127.0.0.1", _text, "address the API listens on", "host"),
+    Option("host", "127.0.0.1", _host, "address the API listens on", "host"),
     Option("port", "8080", _whole(0, 65535), "port of the API; 0 takes a free one", "port"),
-    Option("metrics-host", None, _text, "address of /metrics (default: that of the API)", "metrics_host"),
+    Option("metrics-host", None, _host, "address of /metrics (default: that of the API)", "metrics_host"),
     Option("metrics-port", "2112", _whole(0, 65535), "port of /metrics; 0 takes a free one", "metrics_port"),
     Option("redis-url", None, _text, "shared store (default: embedded for role all, else redis://localhost:6379/0)", "redis_url"),
     Option("namespace", "taskqueue", _namespace, "first part of every key in the store", "namespace"),
@@ -309,6 +318,8 @@ def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str], config: 
     Raises:
         UsageError: a value that does not fit; names the option, where it came from, and the rule.
     """
+    links = _service_links(environ)
+    environ = {name: text for name, text in environ.items() if name not in links}
     file = _read_file(config)
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
@@ -317,7 +328,8 @@ def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str], config: 
         values[option.field] = _parse(option, text, sources[option.name])
     values["metrics_host"] = values["metrics_host"] or values["host"]
     values["redis_url"] = _store_url(values)
-    return Loaded(Settings(**values), sources, tuple(_unknown_variables(environ)))
+    notes = (f"service links of Kubernetes count as not given: {', '.join(links)}",) if links else ()
+    return Loaded(Settings(**values), sources, tuple(_unknown_variables(environ)), notes)
 
 
 def show_settings(settings: Settings) -> dict[str, Any]:
@@ -385,7 +397,7 @@ def _as_text(value: Any) -> str:
 
 def _read_secret(path: str, option: Option) -> str:
     try:
-        return Path(path).read_text().strip()
+        return Path(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{option.variable}_FILE: cannot read {path}: {error}") from None
 
@@ -395,7 +407,7 @@ def _read_file(config: Path | None) -> Mapping[str, Any]:
     if config is None and not path.exists():
         return {}
     try:
-        found = tomllib.loads(path.read_text())
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read the settings file {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -405,6 +417,17 @@ def _read_file(config: Path | None) -> Mapping[str, Any]:
         if key not in known:
             raise UsageError(f"{path}: unknown setting {key!r}{_did_you_mean(key, known)}")
     return found
+
+
+def _service_links(environ: Mapping[str, str]) -> list[str]:
+    """Kubernetes tells each pod of every Service of its namespace (kubernetes.io, "Environment variables" of Services): one
+    named ``taskqueue`` comes as ``TASKQUEUE_PORT=tcp://10.96.0.12:8080`` and more.
+    """
+    return sorted(
+        name
+        for name, text in environ.items()
+        if _LINK.fullmatch(name) or (name.startswith(ENV_PREFIX) and name.endswith("_PORT") and _LINKED.match(text))
+    )
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:

@@ -80,9 +80,9 @@ class Program:
 
 
 @contextlib.contextmanager
-def running(folder: Path, *arguments: str) -> Iterator[Program]:
+def running(folder: Path, *arguments: str, environ: Mapping[str, str] | None = None) -> Iterator[Program]:
     """A program that is ready; killed at the end if it still runs."""
-    program = Program(folder, *arguments)
+    program = Program(folder, *arguments, environ=environ)
     try:
         yield program.until_ready()
     finally:

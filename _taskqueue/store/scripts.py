@@ -46,7 +46,7 @@ def load_scripts() -> Mapping[str, Script]:
 def read_texts() -> dict[str, str]:
     """The Lua files by their names, fragments with their underscore."""
     folder = resources.files("_taskqueue.store") / "lua"
-    return {file.name.removesuffix(".lua"): file.read_text() for file in folder.iterdir() if file.name.endswith(".lua")}
+    return {file.name.removesuffix(".lua"): file.read_text(encoding="utf-8") for file in folder.iterdir() if file.name.endswith(".lua")}
 
 
 def build_scripts(texts: Mapping[str, str]) -> Mapping[str, Script]:

@@ -92,7 +92,7 @@ def route(
     """
 
     def declare(view: Decorated) -> Decorated:
-        text = inspect.cleandoc(view.__doc__ or "").splitlines()[0]
+        text = (inspect.getdoc(view) or "").partition("\n")[0]  # python -OO leaves no documentation
         mutates = method not in ("GET", "HEAD") and scope not in (Scope.READ, Scope.SUBMIT, Scope.NONE) if audited is None else audited
         view.__route__ = Route(  # type: ignore[attr-defined]
             method, path, view.__name__, text, scope, contract, query, open_query, body, media, answers, tuple(problems), mutates

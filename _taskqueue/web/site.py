@@ -135,10 +135,10 @@ def _keep_token(path: Path) -> str:
     """The token in this file, which only its owner can read; made when it is not there. Raises UsageError."""
     try:
         if path.exists():
-            return path.read_text().strip()
+            return path.read_text(encoding="utf-8").strip()
         token = new_token()
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(token + "\n")
         return token
     except OSError as error:

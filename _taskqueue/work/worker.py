@@ -217,7 +217,7 @@ class Worker:
 def _memory_bytes() -> int:
     """Resident memory of this process; 0 where the system does not tell."""
     try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return 0
 
@@ -225,6 +225,6 @@ def _memory_bytes() -> int:
 def _memory_max_bytes() -> int:
     """What the container may use (cgroup v2, memory.max); 0 where nothing is set."""
     try:
-        return int(Path("/sys/fs/cgroup/memory.max").read_text())
+        return int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return 0

@@ -101,6 +101,36 @@ def test_known_variables_and_their_files_do_not_warn(tmp_path: Path) -> None:
     assert load_settings({}, {"TASKQUEUE_PORT": "1", "TASKQUEUE_REDIS_URL_FILE": str(tmp_path / "secret")}).warnings == ()
 
 
+LINKS = {
+    "TASKQUEUE_PORT": "tcp://10.96.0.12:8080", "TASKQUEUE_SERVICE_HOST": "10.96.0.12", "TASKQUEUE_SERVICE_PORT": "8080",
+    "TASKQUEUE_SERVICE_PORT_HTTP": "8080", "TASKQUEUE_PORT_8080_TCP": "tcp://10.96.0.12:8080", "TASKQUEUE_PORT_8080_TCP_PROTO": "tcp",
+    "TASKQUEUE_PORT_8080_TCP_PORT": "8080", "TASKQUEUE_PORT_8080_TCP_ADDR": "10.96.0.12",
+    "TASKQUEUE_METRICS_PORT": "udp://[fd00::12]:2112", "TASKQUEUE_METRICS_SERVICE_HOST": "fd00::12",
+    "TASKQUEUE_METRICS_PORT_2112_UDP_ADDR": "fd00::12", "TASKQUEUE_REDIS_PORT": "tcp://10.96.0.13:6379",
+    "TASKQUEUE_REDIS_SERVICE_PORT_REDIS": "6379", "TASKQUEUE_REDIS_PORT_6379_SCTP_PROTO": "sctp",
+}  # fmt: skip
+
+
+def test_the_service_links_of_kubernetes_count_as_not_given(toml: Toml) -> None:
+    toml("port = 1004")
+
+    loaded = load_settings({}, LINKS)
+
+    assert (loaded.settings.port, loaded.sources["port"], loaded.settings.metrics_port) == (1004, "taskqueue.toml", 2112)
+    assert loaded.warnings == ()
+    (note,) = loaded.notes
+    assert all(name in note for name in LINKS)
+
+
+def test_what_only_resembles_a_service_link_counts() -> None:
+    loaded = load_settings({}, {"TASKQUEUE_PORT": "8081", "TASKQUEUE_SERVICE_HOSTS": "x", "TASKQUEUE_METRIC_PORT": "2113"})
+
+    assert (loaded.settings.port, loaded.notes) == (8081, ())
+    assert [warning.partition(" ")[0] for warning in loaded.warnings] == ["TASKQUEUE_METRIC_PORT", "TASKQUEUE_SERVICE_HOSTS"]
+    with pytest.raises(UsageError, match=r"--port \(from --port\)"):
+        load_settings({"port": "tcp://10.96.0.12:8080"}, {})
+
+
 def test_an_unknown_key_in_the_file_is_an_error_that_names_the_nearest(toml: Toml) -> None:
     toml("concurency = 5")
 
@@ -190,6 +220,8 @@ def test_a_bad_value_in_the_file_names_the_flag_and_the_file(toml: Toml, line: s
         ({"queues": "default,mails=5"}, "queues", (("default", 1.0), ("mails", 5.0))),
         ({"host": "192.0.2.1"}, "metrics_host", "192.0.2.1"),
         ({"host": "192.0.2.1", "metrics-host": "::1"}, "metrics_host", "::1"),
+        ({"host": "[::1]"}, "host", "::1"),
+        ({"metrics-host": "[2001:db8::1]"}, "metrics_host", "2001:db8::1"),
     ],
 )
 def test_a_good_value_is_parsed(flags: dict[str, Any], field: str, value: Any) -> None:
