@@ -14,9 +14,10 @@ from _taskqueue.metrics import Metrics
 from _taskqueue.settings import Settings
 from _taskqueue.store.connect import Connector
 from _taskqueue.store.embedded import run_embedded
+from _taskqueue.store.patience import REACH_S
 from _taskqueue.store.store import Store
+from _taskqueue.store.trial import try_out
 
-REACH_S = 5.0
 LOAD_S = 600.0
 PAUSE_S = 0.25
 
@@ -57,11 +58,11 @@ async def _until_ready(store: Store, connector: Connector, level: Durability) ->
     began = anyio.current_time()
     while True:
         try:
-            return await store.check(level)
+            warnings = await store.check(level)
+            await try_out(store)
+            return warnings
         except StoreUnavailable as error:
             loading = "loading" in str(error).lower()
             if anyio.current_time() - began > (LOAD_S if loading else REACH_S):
-                raise UsageError(
-                    f"cannot use the store at {connector.shown}: {error}; start it, or name another with --redis-url"
-                ) from None
+                raise UsageError(f"cannot use the store at {connector.shown}: {error}; {error.remedy}") from None
             await anyio.sleep(PAUSE_S)

@@ -6,6 +6,7 @@ TaskqueueError
 │   └── StoreUnsuitable   the store answers but must not be used (too old, evicts keys, wrong password)
 ├── StoreError
 │   ├── StoreUnavailable  the store is out of reach or not ready; try again
+│   │   └── StoreRefused  it answers, and does not want this: a login, a permission, a key of another type
 │   ├── StoreFull         the store refuses growth (maxmemory reached)
 │   └── NotDurable        stored, but not as safely as was asked for
 ├── PayloadMismatch       the payload does not fit the handler's parameters; never retried
@@ -43,7 +44,19 @@ class StoreError(TaskqueueError):
 
 
 class StoreUnavailable(StoreError):
-    """The store is out of reach or not ready. The outcome of the call is unknown; scripts are safe to send again."""
+    """The store is out of reach or not ready. The outcome of the call is unknown; scripts are safe to send again.
+
+    Args:
+        remedy: what its operator can do.
+    """
+
+    def __init__(self, text: str, remedy: str = "start it, or name another with --redis-url") -> None:
+        super().__init__(text)
+        self.remedy = remedy
+
+
+class StoreRefused(StoreUnavailable):
+    """The store answers, and does not want this call: time alone does not cure it, its operator may."""
 
 
 class StoreFull(StoreError):

@@ -121,8 +121,8 @@ class Calls:
         return int(fields.get("used_memory", 0)) / limit if limit else 0.0
 
     async def ping(self) -> None:
-        """Prove that the store takes writes (PING alone is fine in a wedged Redis)."""
-        await self.command("ping", "SET", global_key(self.namespace, "alive"), "1", "PX", "10000")
+        """Prove that the store runs scripts that write (PING alone is fine in a wedged Redis)."""
+        await self.run("probe", "", index="alive")
 
     async def command(self, op: str, *args: Any) -> Any:
         """One command; ``op`` names it in the metrics."""
@@ -160,7 +160,7 @@ class Calls:
     def translated(self, error: Exception) -> Exception:
         """The product's own error for one of redis-py; counts it."""
         self._metrics.redis_errors.labels(faults.kind_of(error)).inc()
-        return faults.translate(error) or error
+        return faults.translate(error, self.namespace) or error
 
     async def run(self, verb: str, queue: str, *args: Any, index: str = "") -> Any:
         """One script, for a queue or (without one) for the whole namespace; ``index`` names its key ``index``."""

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import redis
 
 from tests.process.conftest import Server
-from tests.program import Program
+from tests.program import Program, running
 
 
 def complaint(folder: Path, *arguments: str) -> str:
@@ -97,6 +98,47 @@ def test_a_store_that_evicts_keys_is_refused(tmp_path: Path, start: Callable[...
 
     assert "maxmemory-policy allkeys-lru" in said
     assert "noeviction" in said
+
+
+RIGHTS = ("~taskqueue:*", "~{taskqueue}:*", "+@all", "-@dangerous", "+info")
+"""What the README lists."""
+
+
+def as_user(url: str, *rights: str) -> str:
+    """The URL for a user of this server with these rights."""
+    with redis.Redis.from_url(url) as root:
+        root.execute_command("ACL", "SETUSER", "me", "reset", "on", ">p@ss", *rights)
+    return url.replace("unix://", "unix://me:p%40ss@")
+
+
+@pytest.mark.parametrize("role", ["api", "worker"])
+def test_a_store_that_answers_and_refuses_the_work(tmp_path: Path, start: Callable[..., Server], role: str) -> None:
+    said = complaint(tmp_path, "--role", role, "--redis-url", as_user(start()[1], *RIGHTS, "-zadd"))
+
+    assert "cannot use the store at unix://me:***@" in said
+    assert "ZADD" in said
+    assert f"allow it: ACL SETUSER <user> {' '.join(RIGHTS)}" in said
+
+
+def test_the_rights_that_a_start_asks_for_are_enough(tmp_path: Path, start: Callable[..., Server]) -> None:
+    with running(tmp_path, "--role", "all", "--redis-url", as_user(start()[1], *RIGHTS)) as program:
+        task = program.request("/tasks?wait=10", {"payload": "x", "tags": ["a"], "unique": {"key": "k"}, "batch_id": "b"})[1]
+        statuses = [program.request(path)[0] for path in ("/readyz", "/tasks", "/batches/b", "/queues", "/workers", "/failures", "/stats")]
+
+        assert (task["state"], statuses) == ("succeeded", [200] * 7)
+        assert "permission" not in program.output
+
+
+def test_a_wrong_password_is_told_as_one(tmp_path: Path, start: Callable[..., Server]) -> None:
+    said = complaint(tmp_path, "--redis-url", as_user(start()[1], *RIGHTS).replace("p%40ss", "wr%40ng"))
+
+    assert "the store refuses the login" in said
+    assert "@ng" not in said.replace("***@", "")
+    assert "start it" not in said
+
+
+def test_an_option_of_the_url_that_nobody_knows(tmp_path: Path) -> None:
+    assert "the option 'decode_responses' is not known" in complaint(tmp_path, "--redis-url", "redis://h/0?decode_responses=True")
 
 
 def test_an_unknown_setting_in_the_file(tmp_path: Path) -> None:
