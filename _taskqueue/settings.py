@@ -18,7 +18,7 @@ from typing import Any
 from _taskqueue.domain.durability import Durability
 from _taskqueue.domain.durations import parse_duration, parse_size
 from _taskqueue.domain.errors import UsageError
-from _taskqueue.domain.task import QUEUE_NAME, TASK_NAME
+from _taskqueue.domain.task import QUEUE_NAME, QUEUE_NAME_RULE, TASK_NAME, TASK_NAME_RULE
 
 ENV_PREFIX = "TASKQUEUE_"
 CONFIG_FILE = "taskqueue.toml"
@@ -186,7 +186,7 @@ def parse_queues(text: str) -> tuple[tuple[str, float], ...]:
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, _, weight = part.partition("=")
         if not QUEUE_NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is no queue name; use 1 to 64 of a-z, 0-9, _ . -")
+            raise ValueError(f"{name!r} is no queue name; use {QUEUE_NAME_RULE}")
         if weight and not (weight.isdigit() and 1 <= int(weight) <= WEIGHT_MAX):
             raise ValueError(f"{part!r} has no weight from 1 to {WEIGHT_MAX}")
         found[name] = float(weight or 1)
@@ -195,13 +195,13 @@ def parse_queues(text: str) -> tuple[tuple[str, float], ...]:
 
 def _namespace(text: str) -> str:
     if not QUEUE_NAME.fullmatch(text):
-        raise ValueError(f"{text!r} is no namespace; use 1 to 64 of a-z, 0-9, _ . -")
+        raise ValueError(f"{text!r} is no namespace; use {QUEUE_NAME_RULE}")
     return text
 
 
 def _task_name(text: str) -> str:
     if text and not TASK_NAME.fullmatch(text):
-        raise ValueError(f"{text!r} is no task name; use 1 to 128 letters, digits, _ . : -")
+        raise ValueError(f"{text!r} is no task name; use {TASK_NAME_RULE}")
     return text
 
 

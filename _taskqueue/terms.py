@@ -23,7 +23,9 @@ from _taskqueue.domain.task import (
     PRIORITY_MAX,
     QUEUE_DEFAULT,
     QUEUE_NAME,
+    QUEUE_NAME_RULE,
     TASK_NAME,
+    TASK_NAME_RULE,
     Record,
     Submission,
     Unique,
@@ -37,7 +39,8 @@ UNIQUE_CHARS_MAX = 255
 FIELDS_MAX, UNKNOWN_SHOWN_MAX, NAME_CHARS_MAX = 100, 20, 64
 """Looking for the nearest neighbour of a name takes 40 us, so a request may not ask for many."""
 UNIQUE_TTL_MS = 3_600_000
-BATCH_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
+BATCH_ID = re.compile(r"(?=[_.:-]*[A-Za-z0-9])[A-Za-z0-9_.:-]{1,64}", re.ASCII)
+BATCH_ID_RULE = "1 to 64 letters, digits, _ . : -, at least one a letter or digit"
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 META_KEY = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
 META_KEYS_MAX, META_KEY_CHARS_MAX, META_CHARS_MAX = 16, 64, 512
@@ -131,13 +134,13 @@ def _did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def _task(value: Any) -> str:
     if not isinstance(value, str) or not TASK_NAME.fullmatch(value):
-        raise ValueError("must be 1 to 128 letters, digits, _ . : -")
+        raise ValueError(f"must be {TASK_NAME_RULE}")
     return value
 
 
 def _queue(value: Any) -> str:
     if not isinstance(value, str) or not QUEUE_NAME.fullmatch(value):
-        raise ValueError("must be 1 to 64 of a-z, 0-9, _ . -")
+        raise ValueError(f"must be {QUEUE_NAME_RULE}")
     return value
 
 
@@ -236,7 +239,7 @@ def _unique(value: Any) -> Unique:
 
 def _batch(value: Any) -> str:
     if not isinstance(value, str) or not BATCH_ID.fullmatch(value):
-        raise ValueError("must be 1 to 64 letters, digits, _ . : -")
+        raise ValueError(f"must be {BATCH_ID_RULE}")
     return value
 
 

@@ -24,8 +24,11 @@ TRACEBACK_CHARS_MAX = 16_384
 FINGERPRINT_CHARS = 12
 SAMPLE_CHARS_MAX = 500
 
-QUEUE_NAME = re.compile(r"[a-z0-9_.-]{1,64}", re.ASCII)
-TASK_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}", re.ASCII)
+QUEUE_NAME = re.compile(r"(?=[_.-]*[a-z0-9])[a-z0-9_.-]{1,64}", re.ASCII)
+"""With a letter or digit: who asks for ``/queues/..`` is sent to ``/`` by every client (RFC 3986, 5.2.4)."""
+QUEUE_NAME_RULE = "1 to 64 of a-z, 0-9, _ . -, at least one a letter or digit"
+TASK_NAME = re.compile(r"(?=[_.:-]*[A-Za-z0-9])[A-Za-z0-9_.:-]{1,128}", re.ASCII)
+TASK_NAME_RULE = "1 to 128 letters, digits, _ . : -, at least one a letter or digit"
 
 
 class Record(msgspec.Struct, array_like=True, frozen=True):

@@ -23,9 +23,9 @@ LongDurationIn = (
     | Annotated[str, Meta(pattern="^[1-9][0-9]{0,2}(ms|s|m|h|d)$", description='"30s", "5m", "2h", "1d"')]
 )
 TimeIn = Annotated[str, Meta(description="RFC 3339 with an offset", extra_json_schema={"format": "date-time"})]
-TaskName = Annotated[str, Meta(pattern="^[A-Za-z0-9_.:-]{1,128}$")]
-QueueName = Annotated[str, Meta(pattern="^[a-z0-9_.-]{1,64}$")]
-BatchId = Annotated[str, Meta(pattern="^[A-Za-z0-9_.:-]{1,64}$")]
+TaskName = Annotated[str, Meta(pattern="^[_.:-]*[A-Za-z0-9][A-Za-z0-9_.:-]*$", max_length=128)]
+QueueName = Annotated[str, Meta(pattern="^[_.-]*[a-z0-9][a-z0-9_.-]*$", max_length=64)]
+BatchId = Annotated[str, Meta(pattern="^[_.:-]*[A-Za-z0-9][A-Za-z0-9_.:-]*$", max_length=64)]
 Tag = Annotated[str, Meta(min_length=1, max_length=64, extra_json_schema={"pattern": "^[ -+.-~-]+$"})]
 Tags = Annotated[list[Tag], Meta(max_length=10)]
 Line = Annotated[str, Meta(min_length=1, max_length=255, pattern="^[ -~]+$")]

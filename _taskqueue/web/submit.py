@@ -17,7 +17,7 @@ from _taskqueue.domain.task import Submission, TaskInfo
 from _taskqueue.metrics import Metrics
 from _taskqueue.producer import Producer
 from _taskqueue.store.answers import Sight
-from _taskqueue.terms import TermsError
+from _taskqueue.terms import BATCH_ID, BATCH_ID_RULE, FieldError, TermsError
 from _taskqueue.web.bodies import BatchBody, SubmitBody
 from _taskqueue.web.catalog import Catalog
 from _taskqueue.web.connection import STREAMED, upload_of
@@ -121,6 +121,8 @@ class SubmitApi:
         read_key(request.headers.get("Idempotency-Key"))
         body = await body_bytes(max(BATCH_BYTES_MAX, self._body_bytes_max))
         batch: BatchBody = read_body(body, BatchBody)
+        if batch.batch_id is not None and not BATCH_ID.fullmatch(batch.batch_id):  # $ in a pattern lets a last newline pass
+            raise from_terms(TermsError([FieldError("batch_id", "invalid_field", f"must be {BATCH_ID_RULE}")]))
         if len(batch.tasks) > BATCH_MAX:
             raise Problem(422, "invalid_field", f"tasks: has {len(batch.tasks)} items, more than {BATCH_MAX}; send several batches")
         read = await self._read_many(batch.tasks, batch.batch_id)

@@ -172,7 +172,8 @@ def test_a_secret_file_that_cannot_be_read_is_an_error_that_names_the_variable(t
 
 BAD = [
     ("role", "boss"), ("role", ""), ("port", "65536"), ("port", "-1"), ("port", "http"), ("port", "8e3"), ("port", "٣"), ("port", ""),
-    ("metrics-port", "x"), ("namespace", "A"), ("namespace", ""), ("namespace", "a{b}"), ("fsync", "never"), ("default-task", "a b"),
+    ("metrics-port", "x"), ("namespace", "A"), ("namespace", ""), ("namespace", "a{b}"), ("namespace", ".."),
+    ("queues", "mails,.."), ("default-task", "."), ("fsync", "never"), ("default-task", "a b"),
     ("queues", "Default"), ("queues", "a=0"), ("queues", "a=x"), ("queues", "a=1001"), ("concurrency", "0"), ("concurrency", "10001"),
     ("threads", "0"), ("processes", "257"), ("drain-timeout", "2d"), ("drain-timeout", "soon"), ("lease", "0s"), ("lease", "2h"),
     ("stall-limit", "10ms"), ("max-crashes", "0"), ("head-start", "31d"), ("head-start", "nan"), ("max-payload", "0"),

@@ -25,6 +25,9 @@ def read(fields: Mapping[str, Any]) -> Submission:
     [
         ("task", "img.resize:v2-x_1", "record.task", "img.resize:v2-x_1"),
         ("queue", "mails.eu-1_a", "queue", "mails.eu-1_a"),
+        ("queue", "..a", "queue", "..a"),
+        ("queue", "7", "queue", "7"),
+        ("task", "_a", "record.task", "_a"),
         ("priority", 0, "record.priority", 0),
         ("priority", 9, "record.priority", 9),
         ("delay", 1.5, "delay_ms", 1_500),
@@ -66,6 +69,8 @@ def test_a_good_field_is_taken(field: str, value: Any, where: str, expected: Any
     [
         ("task", ""), ("task", "a b"), ("task", 5), ("task", "x" * 129), ("task", "é"), ("task", "a\n"),
         ("queue", ""), ("queue", "Mails"), ("queue", "a{b}"), ("queue", "q" * 65), ("queue", []),
+        ("queue", "."), ("queue", ".."), ("queue", "_-"), ("queue", "a\n"), ("task", "."), ("task", "..:"), ("task", "_"),
+        ("batch_id", "."),        ("batch_id", ".."), ("batch_id", ":"),
         ("priority", -1), ("priority", 10), ("priority", 1.5), ("priority", True), ("priority", "5"),
         ("delay", -1), ("delay", "soon"), ("delay", True), ("delay", []), ("delay", 10**10),
         pytest.param("delay", 10**400, id="delay-huge"), ("delay", float("nan")),

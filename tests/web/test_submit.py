@@ -401,3 +401,13 @@ async def test_a_name_that_nobody_knows_is_taken_unless_names_are_strict(opening
     async with opening() as api:
         assert (await api.call("POST", "/tasks", {"task": "new", "payload": 1}))[0] == 202
         assert (await api.store.count(QUEUE)).states[State.PENDING] == 3
+
+
+@pytest.mark.parametrize("name", [".", "..", "_", "night\n", "x" * 65])
+async def test_names_that_no_path_can_hold_are_refused(api: Api, name: str) -> None:
+    one = await api.post("/tasks", {"payload": 1, "batch_id": name, "queue": name, "task": name * 3})
+    many = await api.post("/tasks/batch", {"tasks": [{"payload": 1}], "batch_id": name})
+
+    assert (one.status_code, many.status_code) == (422, 422)
+    assert [error["pointer"] for error in (await one.get_json())["errors"]] == ["/batch_id", "/queue", "/task"]
+    assert [error["pointer"] for error in (await many.get_json())["errors"]] == ["/batch_id"]
