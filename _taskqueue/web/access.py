@@ -1,6 +1,7 @@
 """Who may do what: tokens with scopes, the generated token, the session of the browser, limits of rate.
 
-Decision: bound to loopback and without tokens everything is open. Bound beyond it without tokens, submitting and reading
+Decision: bound to loopback and without tokens everything is open, but to what a proxy brings, which comes from anywhere:
+that may do as much as what comes from beyond loopback. Bound beyond it without tokens, submitting and reading
 one task by its id stay open (the contract has no credentials); the rest needs the token made at the first start. With
 tokens configured their scopes apply to all.
 """
@@ -11,12 +12,14 @@ import base64
 import hashlib
 import hmac
 import ipaddress
+import logging
 import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
+from typing import Any
 
 from _taskqueue.settings import TokenTerms
 from _taskqueue.web.problems import Problem
@@ -27,6 +30,9 @@ SESSION_S = 7 * 24 * 3600
 PEERS_MAX = 10_000
 LOGINS_MAX, LOGINS_S = 10, 60.0
 """Failed credentials a minute that one address may send."""
+PROBES = frozenset(("/livez", "/readyz"))
+"""Asked by load balancers under any name or none (HTTP/1.0), and they show nothing."""
+PROXY_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip")
 
 _IMPLIED: dict[Scope, frozenset[Scope]] = {
     Scope.READ: frozenset({Scope.READ}),
@@ -46,6 +52,8 @@ class Visit:
     authorization: str = ""
     cookie: str = ""
     """the value of the session cookie"""
+    proxied: bool = False
+    """a proxy says that it hands the request on"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,10 @@ class Caller:
 
 ANYBODY = Caller("anybody", _IMPLIED[Scope.ADMIN])
 NOBODY = Caller("nobody", frozenset())
+PROXIED = Caller("proxied", frozenset())
+"""Anybody at all, though the address is loopback's."""
+
+log = logging.getLogger("taskqueue.access")
 
 
 class Bucket:
@@ -94,6 +106,7 @@ class Access:
         self._tokens, self._guarded, self._hosts, self._secret = tokens, guarded, hosts, secret
         self._rates = Bucket(rate_s, max(1.0, rate_s)) if rate_s else None
         self._failures = Bucket(LOGINS_MAX / LOGINS_S, LOGINS_MAX)
+        self._warned = False
 
     @property
     def open(self) -> bool:
@@ -105,7 +118,8 @@ class Access:
 
         Probes and pages, which need no scope, do not count against the rate.
         """
-        self._check_host(visit)
+        if found.path not in PROBES:
+            self._check_host(visit)
         caller = self._identify(visit)
         if found.scope is Scope.NONE:
             return caller
@@ -120,14 +134,25 @@ class Access:
             problem = Problem(401, "unauthorized", "this needs a token: send Authorization: Bearer <token>")
             problem.headers["WWW-Authenticate"] = 'Bearer realm="taskqueue"'
             raise problem
+        if caller is PROXIED:
+            self._warn()
+            raise Problem(
+                403, "forbidden", "this came through a proxy and no tokens are set, so only submitting and reading one task are open; "
+                "start with --tokens to admit more", scope=found.scope.value,
+            )  # fmt: skip
         raise Problem(403, "forbidden", f"the token {caller.name!r} has no scope {found.scope.value!r}", scope=found.scope.value)
 
+    def _warn(self) -> None:
+        if not self._warned:
+            self._warned = True
+            log.warning("requests come through a proxy and no tokens are set: all but submitting and reading a task by its id is refused")
+
     def _contract_is_open(self, caller: Caller) -> bool:
-        return self._guarded or Scope.SUBMIT in caller.scopes
+        return self._guarded or caller is PROXIED or Scope.SUBMIT in caller.scopes
 
     def _identify(self, visit: Visit) -> Caller:
         if self.open:
-            return ANYBODY
+            return PROXIED if visit.proxied else ANYBODY
         given = secret_of(visit.authorization)
         if given is not None:
             return self._by_secret(given, visit.peer)
@@ -169,7 +194,7 @@ class Access:
     def _check_rate(self, caller: Caller, visit: Visit) -> None:
         if self._rates is None:
             return
-        key = visit.peer if caller in (ANYBODY, NOBODY) else f"token {caller.name}"
+        key = visit.peer if caller in (ANYBODY, NOBODY, PROXIED) else f"token {caller.name}"
         if wait_s := self._rates.take(key):
             problem = Problem(429, "rate_limited", "too many requests; slow down", retry_after_s=int(wait_s) + 1)
             problem.headers["RateLimit-Policy"] = f'"default";q={self._rates.burst:.0f};w=1'
@@ -189,6 +214,11 @@ class Access:
 
 def _caller(token: TokenTerms) -> Caller:
     return Caller(token.name, frozenset().union(*(_IMPLIED[Scope(scope)] for scope in token.scopes)))
+
+
+def is_proxied(headers: Any) -> bool:
+    """Whether one of a request's headers is of a proxy."""
+    return any(name in headers for name in PROXY_HEADERS)
 
 
 def secret_of(authorization: str) -> str | None:

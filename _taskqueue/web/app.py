@@ -10,7 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from _taskqueue.domain.errors import StoreError
 from _taskqueue.metrics import Metrics
-from _taskqueue.web.access import COOKIE, Access, Visit
+from _taskqueue.web.access import COOKIE, Access, Visit, is_proxied
 from _taskqueue.web.audit import Audit
 from _taskqueue.web.connection import STREAMED, feed
 from _taskqueue.web.frame import add_frame, refuse_cross_site, request_id
@@ -38,7 +38,9 @@ def create_app(
         _refuse_large()
         headers = request.headers
         cookie = request.cookies.get(COOKIE, "") if "Cookie" in headers else ""
-        g.caller = access.admit(found, Visit(request.host, str(request.remote_addr), headers.get("Authorization", ""), cookie))
+        proxied = access.open and is_proxied(headers)
+        visit = Visit(request.host, str(request.remote_addr), headers.get("Authorization", ""), cookie, proxied)
+        g.caller = access.admit(found, visit)
 
     @app.after_request
     async def note(response: Response) -> Response:

@@ -79,7 +79,7 @@ def refuse_cross_site(origins: frozenset[str]) -> None:
         return
     foreign = site not in {"same-origin", "none"} if site else origin is not None and origin.partition("://")[2] != request.host
     if foreign:
-        raise Problem(403, "cross_site_request", "a page of another site may not do this")
+        raise Problem(403, "cross_site_request", "a page of another site may not do this; admit the site with --cors-origins")
 
 
 def _admit_origin(response: Response, origins: frozenset[str]) -> None:

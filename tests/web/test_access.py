@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from _taskqueue.settings import TOKEN_SCOPES
-from _taskqueue.web.access import COOKIE, LOGINS_MAX
+from _taskqueue.web.access import COOKIE, LOGINS_MAX, PROBES, PROXY_HEADERS
 from _taskqueue.web.routing import Route, Scope
 from tests.web.conftest import Api, Opening
 
@@ -277,6 +277,36 @@ async def test_on_loopback_only_its_own_names_are_served(api: Api, host: str, st
 
     assert found == status
     assert status == 200 or answer["code"] == "wrong_host"
+
+
+@pytest.mark.parametrize("host", ["", "node-7.internal", "node-7.internal:8080", "evil.example"])
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/v1/livez"])
+async def test_probes_are_answered_under_any_name(api: Api, host: str, path: str) -> None:
+    assert (await api.call("GET", path, Host=host))[0] == 200
+
+
+async def test_nothing_but_probes_is_answered_under_any_name(api: Api) -> None:
+    for key, route in routes_of(api).items():
+        if route.path not in PROBES:
+            assert await status_of(api, route, Host="node-7.internal") == (421, "wrong_host"), key
+
+
+@pytest.mark.parametrize("header", PROXY_HEADERS)
+async def test_what_comes_through_a_proxy_is_no_local_caller(api: Api, header: str, caplog: pytest.LogCaptureFixture) -> None:
+    for key, route in routes_of(api).items():
+        refused = await status_of(api, route, **{header: "203.0.113.9"}) == (403, "forbidden")
+        assert refused is (route.scope is not Scope.NONE and key not in CONTRACT), key
+
+    status, answer = await api.call("GET", "/queues", None, **{header: "203.0.113.9"})
+    assert (status, "--tokens" in answer["detail"]) == (403, True)
+    assert await api.get("/session", **{header: "203.0.113.9"}) == {"name": "proxied", "scopes": [], "open": True}
+    assert len([line for line in caplog.messages if "come through a proxy" in line]) == 1
+
+
+async def test_with_tokens_a_proxy_changes_nothing(opening: Opening) -> None:
+    async with opening(tokens=TOKENS) as api:
+        headers = {"Authorization": f"Bearer {SECRETS['admin']}", "X-Forwarded-For": "203.0.113.9"}
+        assert (await api.call("GET", "/config", **headers))[0] == 200
 
 
 async def test_names_that_are_allowed_are_served(opening: Opening) -> None:
