@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 import msgspec
+
+from _taskqueue.web.problems import Problem
 
 HEAD_BYTES_MAX = 32 * 1024
 URL_BYTES_MAX = 8 * 1024
@@ -15,6 +18,7 @@ CHUNKS_FREE, BYTES_A_CHUNK = 4_096, 64
 STREAMED = "application/x-ndjson"
 UPLOAD = "taskqueue.upload"
 """Where a request's scope has its streamed body, an :class:`Upload`."""
+_WHOLE_URL = re.compile(r"(?i:https?)://([^/?#]+)(/.*)?", re.DOTALL)
 SINGLE = (b"authorization", b"idempotency-key", b"x-request-id", b"content-type", b"origin", b"sec-fetch-site")
 """Headers of which two would be read one way here and another way there."""
 
@@ -135,6 +139,7 @@ def guard(app: App) -> App:
     """The app behind checks of a request's head that its framework does not make."""
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        scope = in_origin_form(scope)
         if scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1008})  # answered with 403: nothing here speaks it
@@ -146,6 +151,20 @@ def guard(app: App) -> App:
             await _refuse(send, *fault)
 
     return guarded
+
+
+def in_origin_form(scope: Scope) -> Scope:
+    """A request whose target is a whole URL, which a server must take (RFC 9112, 3.2.2), as one with path and Host."""
+    path = scope.get("path", "/")
+    found = None if path.startswith("/") else _WHOLE_URL.fullmatch(path)
+    if found is None:
+        return scope
+    raw = _WHOLE_URL.fullmatch((scope.get("raw_path") or b"").decode("latin-1"))
+    headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
+    return {
+        **scope, "path": found[2] or "/", "raw_path": ((raw and raw[2]) or "/").encode("latin-1"),
+        "headers": [(b"host", found[1].encode("latin-1", "replace")), *headers],
+    }  # fmt: skip
 
 
 def _fault(scope: Scope) -> tuple[int, str, str] | None:
@@ -164,7 +183,7 @@ def _fault(scope: Scope) -> tuple[int, str, str] | None:
 
 
 async def _refuse(send: Send, status: int, code: str, detail: str) -> None:
-    problem = {"type": "about:blank", "title": code, "status": status, "code": code, "detail": detail}
+    problem = Problem(status, code, detail).document()
     headers = [(b"content-type", b"application/problem+json"), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": msgspec.json.encode(problem) + b"\n", "more_body": False})

@@ -19,7 +19,7 @@ from _taskqueue.metrics import Metrics
 from _taskqueue.web.access import Access, Visit
 from _taskqueue.web.connection import BYTES_A_CHUNK, CHUNKS_FREE
 from _taskqueue.web.frame import REQUEST_ID, SECURITY_HEADERS
-from _taskqueue.web.problems import Problem
+from _taskqueue.web.problems import Problem, refuse_coded
 from _taskqueue.web.routing import Route
 from _taskqueue.web.shapes import Accepted
 from _taskqueue.web.submit import SubmitApi, headers_of
@@ -93,6 +93,7 @@ class Express:
 
     async def _read(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
         """The whole body. Raises Problem when it is too large, too slow, in crumbs, or cut off."""
+        refuse_coded(headers.get(b"content-encoding", b"").decode("latin-1"))
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._body_bytes_max:
             raise self._too_large(int(length))

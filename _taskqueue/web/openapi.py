@@ -169,7 +169,7 @@ def _responses(found: Route, schemas: Mapping[str, Any]) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status, kind in found.answers.items():
         responses[str(status)] = _response(status, kind, schemas)
-    for status in sorted({*ALWAYS, *found.problems}):
+    for status in sorted({*ALWAYS, *found.problems, *((415,) if found.body is not None else ())}):
         if str(status) not in responses:
             content = {PROBLEM: {"schema": {"$ref": REFERENCE.format(name="ProblemView")}}}
             responses[str(status)] = {"description": phrase(status), "content": content}

@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 import msgspec
-from quart import Response
+from quart import Response, current_app, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from _taskqueue.domain.errors import KeyHeld, NotDurable, QueueFull, Refusal, StoreError, StoreFull, StoreUnavailable
@@ -101,11 +101,26 @@ def in_time(seconds: float = ANSWER_S) -> Iterator[None]:
         raise from_store(StoreUnavailable("the store did not answer in time")) from None
 
 
+def refuse_coded(coding: str) -> None:
+    """Raise Problem for a body that is compressed: nothing here unpacks one, and its JSON would be taken for broken."""
+    if coding.strip().lower() not in ("", "identity"):
+        problem = Problem(415, "unsupported_media_type", f"Content-Encoding: {coding[:40]!r} is not taken; send the body as it is")
+        problem.headers["Accept-Encoding"] = "identity"  # RFC 9110, 15.5.16
+        raise problem
+
+
+def _there_is_no(path: str) -> str:
+    bare = path.rstrip("/")
+    if bare != path and bare and current_app.url_map.bind("").allowed_methods(bare):
+        return f"there is no such path; without the / at its end there is: {bare}"
+    return "there is no such path"
+
+
 def from_http(error: HTTPException, methods: Iterable[str] = ()) -> Problem:
     """What the framework raised: unknown path, wrong method (of those the path has), body too large, …"""
     status = error.code or 500
     if isinstance(error, NotFound):
-        return Problem(404, "not_found", "there is no such path")
+        return Problem(404, "not_found", _there_is_no(request.path))
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(sorted(methods or error.valid_methods or ()))
         problem = Problem(405, "method_not_allowed", f"this path takes {allowed}")

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import msgspec
 from quart import Quart, Response, request
 
-from _taskqueue.web.problems import Problem
+from _taskqueue.web.problems import Problem, refuse_coded
 
 View = Callable[..., Awaitable[Response]]
 Decorated = TypeVar("Decorated", bound=View)
@@ -178,6 +178,7 @@ def _refuse_unknown(given: Iterable[str], known: Sequence[str], prefixes: tuple[
 
 async def body_bytes(limit_bytes: int = BODY_BYTES_MAX) -> bytes:
     """The whole body, read as JSON whatever its content type says. Raises Problem when it is over the limit."""
+    refuse_coded(request.headers.get("Content-Encoding", ""))
     length = request.content_length or 0
     body: bytes = b"" if length > limit_bytes else await request.get_data()  # type: ignore[assignment]  # as_text is False
     size = max(length, len(body))

@@ -14,7 +14,9 @@ import msgspec
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from _taskqueue.web.connection import in_origin_form
 from _taskqueue.web.health import Health
+from _taskqueue.web.problems import Problem
 
 Message = dict[str, Any]
 App = Callable[[Any, Any, Any], Awaitable[None]]
@@ -29,7 +31,7 @@ def scrape_app(registry: CollectorRegistry, health: Health) -> App:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
         elif scope["type"] == "http":
-            await _respond(scope, send)
+            await _respond(in_origin_form(scope), send)
 
     async def _respond(scope: Any, send: Callable[[Message], Awaitable[None]]) -> None:
         status, headers, body = await _answer(scope, registry, health)
@@ -51,9 +53,10 @@ async def _lifespan(receive: Callable[[], Awaitable[Message]], send: Callable[[M
 async def _answer(scope: Any, registry: CollectorRegistry, health: Health) -> tuple[int, Headers, bytes]:
     path = scope["path"]
     if path not in ("/metrics", "/livez", "/readyz"):
-        return _json(404, {"status": 404, "code": "not_found", "detail": "here are /metrics, /livez, /readyz"})
+        return _json(404, Problem(404, "not_found", "here are /metrics, /livez, /readyz").document())
     if scope["method"] not in ("GET", "HEAD"):
-        return _json(405, {"status": 405, "code": "method_not_allowed", "detail": f"{path} is read with GET"})
+        status, headers, body = _json(405, Problem(405, "method_not_allowed", f"{path} is read with GET").document())
+        return status, [*headers, (b"allow", b"GET, HEAD")], body
     if path == "/livez":
         return _json(*health.live())
     if path == "/readyz":

@@ -23,7 +23,7 @@ from _taskqueue.web.catalog import Catalog
 from _taskqueue.web.connection import STREAMED, upload_of
 from _taskqueue.web.idempotency import Idempotency, Reservation, read_key
 from _taskqueue.web.pressure import Pressure
-from _taskqueue.web.problems import ANSWER_S, Problem, from_refusal, from_store, from_terms, in_time, json_response
+from _taskqueue.web.problems import ANSWER_S, Problem, from_refusal, from_store, from_terms, in_time, json_response, refuse_coded
 from _taskqueue.web.reading import Duration, applied, body_bytes_max, preference, read_durability, read_submission, read_wait
 from _taskqueue.web.routing import Media, Scope, body_bytes, read_body, route
 from _taskqueue.web.shapes import Accepted, TaskDetail, show_detail
@@ -115,6 +115,7 @@ class SubmitApi:
         """Accept up to 1,000 tasks, or any number as lines of JSON; each gets its own result, in order."""
         level = read_durability() or self.durability
         if request.mimetype == STREAMED:
+            refuse_coded(request.headers.get("Content-Encoding", ""))
             if "Idempotency-Key" in request.headers:
                 raise Problem(422, "invalid_field", "Idempotency-Key: does not go with a stream; give its tasks unique keys")
             return self._stream(query.results == "errors", level)

@@ -122,6 +122,36 @@ async def test_a_foreign_host_is_refused_here_too(api: Api) -> None:
     assert (await ask(api.site.app, b'{"payload": 1}', {b"host": b"rebound.example"}))[0] == 421
 
 
+async def test_a_body_that_is_coded_is_refused_here_too(api: Api) -> None:
+    mine, theirs = [await ask(app, b'{"payload": 1}', {b"content-encoding": b"gzip"}) for app in (api.site.app, api.site.quart)]
+
+    assert mine[0] == theirs[0] == 415
+    assert mine[1]["accept-encoding"] == theirs[1]["accept-encoding"] == "identity"
+    assert mine[2] == theirs[2]
+
+
+@pytest.mark.parametrize("url", ["http://localhost:8080/tasks", "HTTPS://127.0.0.1/v1/tasks"])
+async def test_a_whole_url_is_a_target_too(api: Api, url: str) -> None:
+    assert (await ask(api.site.app, b'{"payload": 1}', {b"host": b"evil.example"}, path=url))[0] == 202
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "title"),
+    [
+        ("http://evil.example/tasks", 421, "Misdirected Request"),
+        ("http://me@localhost/tasks", 421, "Misdirected Request"),
+        ("http://localhost", 405, "Method Not Allowed"),
+        ("http:///tasks", 400, "Bad Request"),
+        ("ftp://localhost/tasks", 400, "Bad Request"),
+        ("*", 400, "Bad Request"),
+    ],
+)
+async def test_a_whole_url_names_the_host_that_is_meant(api: Api, url: str, status: int, title: str) -> None:
+    found, _, answer = await ask(api.site.app, b'{"payload": 1}', path=url)
+
+    assert (found, answer["title"]) == (status, title)
+
+
 async def test_two_lengths_of_a_body_are_refused(api: Api) -> None:
     headers = {b"content-length": b"14", b"transfer-encoding": b"chunked"}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 
 from _taskqueue.domain.errors import StoreFull, StoreUnavailable
@@ -23,6 +25,41 @@ async def test_the_router_answers_with_problems(api: Api, method: str, path: str
     response = await api.http.open(path, method=method, json=None)
 
     assert (response.status_code, (await response.get_json())["code"]) == (status, code)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/tasks/", "there is: /tasks"),
+        ("/v1/queues/mails//", "there is: /v1/queues/mails"),
+        ("/nothing/", "there is no such path"),
+    ],
+)
+async def test_a_slash_too_many_is_pointed_at(api: Api, path: str, words: str) -> None:
+    status, answer = await api.call("GET", path)
+
+    assert (status, answer["code"], answer["detail"].endswith(words)) == (404, "not_found", True)
+
+
+@pytest.mark.parametrize("path", ["/tasks", "/tasks/batch", "/operations", "/queues/default/pause"])
+@pytest.mark.parametrize("coding", ["gzip", "GZIP", "br", "identity, gzip"])
+async def test_a_body_that_is_coded_is_refused(api: Api, path: str, coding: str) -> None:
+    for body in (b'{"payload": 1, "tasks": []}', gzip.compress(b'{"payload": 1}')):
+        response = await api.post(path, raw=body, Content_Encoding=coding)
+
+        assert (response.status_code, (await response.get_json())["code"]) == (415, "unsupported_media_type")
+        assert response.headers["Accept-Encoding"] == "identity"
+
+
+async def test_a_stream_that_is_coded_is_refused(api: Api) -> None:
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/x-ndjson"}
+    response = await api.http.post("/tasks/batch", data=b'{"payload": 1}\n', headers=headers)
+
+    assert response.status_code == 415
+
+
+async def test_a_body_that_is_said_to_be_plain_is_taken(api: Api) -> None:
+    assert (await api.post("/tasks", {"payload": 1}, Content_Encoding="identity")).status_code == 202
 
 
 async def test_a_request_id_is_echoed_when_it_is_a_sane_one(api: Api) -> None:
