@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,19 @@ def test_service_links_of_kubernetes_do_no_harm(tmp_path: Path) -> None:
         said = [line for line in program.output.splitlines() if any(name in line for name in LINKS)]
         assert len(said) == 1
         assert json.loads(said[0])["level"] == "debug"
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_it_listens_on_ipv6(tmp_path: Path, host: str) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+
+    with running(tmp_path, "--redis-url", "memory://", "--role", "api", "--host", host) as program:
+        assert program.api.startswith("http://[::1]:")
+        assert program.metrics.startswith("http://[::1]:")
+        assert program.request("/queues")[0] == 200
 
 
 @pytest.mark.parametrize("environ", [{"PYTHONOPTIMIZE": "2"}, C_LOCALE], ids=["optimized", "c-locale"])

@@ -126,7 +126,10 @@ async def test_a_store_that_cannot_is_a_503_that_says_when_to_come_back(
 
     monkeypatch.setattr(api.store, "command", refuse)
 
-    for response in (await api.post("/tasks", {"payload": 1}), await api.http.get("/queues")):
+    one, many = {"payload": 1}, {"tasks": [{"payload": 1}]}
+    asked = [api.post("/tasks", one), api.post("/tasks", one, Prefer="wait=1"), api.post("/tasks/batch", many), api.http.get("/queues")]
+    for response in [await ask for ask in asked]:
+        assert (await response.get_json())["retry_after_seconds"] == int(retry_after)
         assert (response.status_code, response.headers["Retry-After"]) == (503, retry_after)
         assert (await response.get_json())["code"] == code
 
