@@ -82,6 +82,8 @@ def test_a_store_url_is_understood(url: str, expected: Address) -> None:
         ("unix://", "begins with /"),
         ("redis+sentinel://one:26379", "service name"),
         ("redis+sentinel://one:26379/service/x", "service name"),
+        ("redis+sentinel://me:12/34@one:26379", "not percent-encoded"),
+        ("redis+sentinel://me:12/34:56", "not percent-encoded"),
         ("redis+cluster://one:x", "names a host wrongly"),
         ("redis+cluster://one:7000,", "names a host wrongly"),
         ("redis+cluster://one:7000/1", "no database but 0"),

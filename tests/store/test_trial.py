@@ -81,11 +81,13 @@ async def test_nothing_is_left_that_does_not_go_by_itself(as_user: AsUser, root:
 
 
 @pytest.mark.parametrize("command", ["eval", "evalsha", "set", "type", "zadd", "hset", "blpop", "hscan", "xadd", "time", "hgetall"])
-async def test_a_command_that_is_denied_is_named(as_user: AsUser, command: str) -> None:
+async def test_a_command_that_is_denied_is_named(as_user: AsUser, root: redis.Redis, command: str) -> None:
     store = as_user(f"-{command}")
 
     with pytest.raises(StoreRefused, match=rf"(?i)lacks a permission: .*\b{command}\b"):
         await try_out(store)
+
+    assert all(root.pttl(key) > 0 for key in root.scan_iter(f"*{store.namespace}*"))
 
 
 @pytest.mark.parametrize("keys", [("~other:*",), ("~{0}:*",), ("~{{{0}}}:*",)])
