@@ -10,28 +10,30 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FILES = [ROOT / "taskqueue.py", *sorted((ROOT / "_taskqueue").rglob("*.py")), *sorted((ROOT / "handlers").rglob("*.py"))]
-READERS = {"read_text", "write_text", "open", "fdopen", "TextIOWrapper", "NamedTemporaryFile"}
-MODE_AT = {"open": 1, "fdopen": 1, "NamedTemporaryFile": 0}
+READERS = {"read_text": 9, "write_text": 9, "open": 1, "fdopen": 1, "TextIOWrapper": 9, "NamedTemporaryFile": 0}
+"""Function or method → where its mode stands; those of text alone have none."""
 
 
 def left_to_the_locale(source: str) -> Iterator[int]:
     """The lines of calls that read or write text and name no encoding."""
     for call in ast.walk(ast.parse(source)):
-        if not isinstance(call, ast.Call):
-            continue
-        given = {one.arg: one.value for one in call.keywords}
-        name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-        owner = getattr(call.func.value, "id", "") if isinstance(call.func, ast.Attribute) else ""
-        if "encoding" in given:
-            continue
-        if (
-            "text" in given
-            or "universal_newlines" in given
-            or (name in READERS and (owner, name) not in {("os", "open"), ("Image", "open")})
-        ):
-            mode = given.get("mode", call.args[MODE_AT[name]] if len(call.args) > MODE_AT.get(name, 99) else None)
-            if not (isinstance(mode, ast.Constant) and "b" in str(mode.value)):
-                yield call.lineno
+        if isinstance(call, ast.Call) and _is_text(call) and "encoding" not in {one.arg for one in call.keywords}:
+            yield call.lineno
+
+
+def _is_text(call: ast.Call) -> bool:
+    given = {one.arg: one.value for one in call.keywords}
+    if "text" in given or "universal_newlines" in given:
+        return True
+    method = isinstance(call.func, ast.Attribute)
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    if name not in READERS or ast.unparse(call.func) == "os.open":
+        return False
+    at = 0 if method and name == "open" else READERS[name]
+    mode = given.get("mode", call.args[at] if len(call.args) > at else None)
+    if method and name == "open" and mode is None:  # of a file, and not of whatever else can be opened
+        return ast.unparse(call.func).startswith(("Path(", "path."))
+    return not (isinstance(mode, ast.Constant) and "b" in str(mode.value)) and not (name == "open" and isinstance(mode, ast.Attribute))
 
 
 @pytest.mark.parametrize(
@@ -46,6 +48,10 @@ def left_to_the_locale(source: str) -> Iterator[int]:
         ("path.read_text(encoding='utf-8')", False),
         ("open(a, 'rb')", False),
         ("path.open(mode='wb')", False),
+        ("Path(a).open('w')", True),
+        ("path.open()", True),
+        ("child.open()", False),
+        ("Image.open(image.source)", False),
         ("os.open(a, os.O_RDWR)", False),
         ("subprocess.run(a, encoding='utf-8')", False),
     ],
