@@ -26,15 +26,15 @@ DIRECT = (
 )  # fmt: skip
 """Commands that are sent as they are, besides those in scripts."""
 
-_CALL = re.compile(r"redis\.p?call\('([A-Z]+)'")
+_WORD = re.compile(r"'([A-Z]{3,})'")
 _KINDS = {"hash": b"hash", "sorted": b"zset", "string": b"string", "list": b"list", "stream": b"stream", "set": b"set"}
 """First word of the table of keys → what TYPE says."""
 
 
 @cache
 def needed_commands() -> tuple[str, ...]:
-    """Every command that works on a key, in scripts or not."""
-    return tuple(sorted({*DIRECT, *(name for script in load_scripts().values() for name in _CALL.findall(script.source))}))
+    """Every command that works on a key, in scripts or not, and some words that are none, which no server denies."""
+    return tuple(sorted({*DIRECT, *(word for script in load_scripts().values() for word in _WORD.findall(script.source))}))
 
 
 async def try_out(store: Store) -> None:

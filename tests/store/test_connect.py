@@ -41,6 +41,7 @@ LOGIN = "me:s%40c%3Ar%2Ft%23@"
         ),
         ("unix:///tmp/redis.sock", Address("unix", socket="/tmp/redis.sock", login=NOBODY)),  # noqa: S108 - a name
         ("unix:///my%23data/a@b:c d?db=2", Address("unix", socket="/my#data/a@b:c d", database=2, login=NOBODY)),
+        ("unix:///d\u00e4t\udcff/redis.sock", Address("unix", socket="/d\u00e4t\udcff/redis.sock", login=NOBODY)),
         (f"unix://{LOGIN}/run/redis", Address("unix", socket="/run/redis", login=ME)),
         ("redis+sentinel://one:26379,two/queue", Address("redis+sentinel", (("one", 26379), ("two", 26379)), "", "queue", 0, NOBODY)),
         (f"redis+sentinel://{LOGIN}[::1]/queue/3", Address("redis+sentinel", (("::1", 26379),), "", "queue", 3, ME)),

