@@ -47,7 +47,7 @@ class Journal:
     def files(self) -> list[Path]:
         """The files that hold the data, oldest first; none in a new folder. Raises OSError."""
         try:
-            text = self.manifest.read_text(errors="surrogateescape")
+            text = self.manifest.read_text("utf-8", "surrogateescape")
         except FileNotFoundError:
             return [self._single] if self._single.exists() else []
         return [self._folder / found[1] for found in _ENTRY.finditer(text) if found[2] != "h"]

@@ -13,6 +13,8 @@ FILES = [ROOT / "taskqueue.py", *sorted((ROOT / "_taskqueue").rglob("*.py")), *s
 READERS = {"read_text": 9, "write_text": 9, "open": 1, "fdopen": 1, "TextIOWrapper": 9, "NamedTemporaryFile": 0}
 """Function or method → where its mode stands; those of text alone have none."""
 
+ENCODING_AT = {"read_text": 0, "write_text": 1}
+
 
 def left_to_the_locale(source: str) -> Iterator[int]:
     """The lines of calls that read or write text and name no encoding."""
@@ -27,7 +29,7 @@ def _is_text(call: ast.Call) -> bool:
         return True
     method = isinstance(call.func, ast.Attribute)
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-    if name not in READERS or ast.unparse(call.func) == "os.open":
+    if name not in READERS or ast.unparse(call.func) == "os.open" or len(call.args) > ENCODING_AT.get(name, 9):
         return False
     at = 0 if method and name == "open" else READERS[name]
     mode = given.get("mode", call.args[at] if len(call.args) > at else None)
@@ -46,6 +48,7 @@ def _is_text(call: ast.Call) -> bool:
         ("os.fdopen(1, 'w')", True),
         ("subprocess.run(a, text=True)", True),
         ("path.read_text(encoding='utf-8')", False),
+        ("path.read_text('utf-8', 'replace')", False),
         ("open(a, 'rb')", False),
         ("path.open(mode='wb')", False),
         ("Path(a).open('w')", True),

@@ -11,7 +11,7 @@ import pytest
 from _taskqueue.domain.errors import UsageError
 from _taskqueue.store.address import Address, hide_password, read_address
 from _taskqueue.store.connect import SOCKET_TIMEOUT_S, Connector
-from _taskqueue.store.embedded import find_server
+from _taskqueue.store.engines import find_server
 from tests.conftest import start_server
 
 pytestmark = pytest.mark.anyio
