@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-api run-worker build-api build-worker build-all test faults soak bench clean fmt lint audit
+.PHONY: help run run-api run-worker build-api build-worker build-all test faults soak bench clean fmt lint audit lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -42,6 +43,10 @@ lint: $(VENV)/.dev ## style, types, and which floor imports which
 audit: $(VENV)/.dev ## known vulnerabilities and licences of everything installed
 	$(BIN)/python .ci/audit.py
 
+lock: $(VENV)/.dev ## renew requirements.txt and requirements-dev.txt, for every supported Python and platform
+	$(LOCK) --upgrade pyproject.toml --group dev --output-file requirements-dev.txt
+	$(LOCK) --upgrade pyproject.toml --constraint requirements-dev.txt --output-file requirements.txt
+
 fmt: $(VENV)/.dev ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -67,15 +72,14 @@ $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "taskqueue needs Python 3.11 or newer; name one with: make PYTHON=python3.12 run" >&2; exit 2; }
 	@echo "setting up $(VENV) (once)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) install --upgrade 'pip>=25.1'
 	@touch $@
 
-$(VENV)/.runtime: $(VENV)/.python pyproject.toml
-	@$(PIP) install --editable .
+$(VENV)/.runtime: $(VENV)/.python requirements.txt
+	@$(PIP) install --require-hashes --requirement requirements.txt
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.runtime
-	@$(PIP) install --group dev
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
+	@$(PIP) install --require-hashes --requirement requirements-dev.txt
 	@touch $@
 
 clean: ## remove what was built and set up; the data in .taskqueue stays
