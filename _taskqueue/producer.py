@@ -23,7 +23,7 @@ from _taskqueue.domain.durability import Durability
 from _taskqueue.domain.errors import KeyHeld, QueueFull, Refusal, StoreError, StoreUnavailable
 from _taskqueue.domain.ids import IdMint
 from _taskqueue.domain.states import TERMINAL, State
-from _taskqueue.domain.task import QUEUE_DEFAULT, Submission
+from _taskqueue.domain.task import QUEUE_DEFAULT, Submission, TaskInfo
 from _taskqueue.metrics import Metrics
 from _taskqueue.store.answers import Denial, Sight
 from _taskqueue.store.store import SUBMIT_MAX, Store
@@ -209,6 +209,10 @@ class Producer:
         """what is waited for when a submission does not say"""
         self._lanes: dict[tuple[str, Durability], Lane] = {}
         self._group: TaskGroup | None = None
+
+    def own_tasks(self) -> dict[str, TaskInfo]:
+        """The tasks this process knows, by name."""
+        return {name: spec.describe() for name, spec in self._registry.tasks.items()}
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Carry submissions to the store until cancelled."""

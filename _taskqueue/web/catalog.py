@@ -23,16 +23,23 @@ class Catalog:
     """What workers announced.
 
     Args:
+        own: what the worker of this process knows, from its first moment on.
         strict: refuse tasks that no live worker knows, once any worker has told its tasks.
     """
 
-    def __init__(self, store: Store, *, strict: bool = False) -> None:
+    def __init__(self, store: Store, own: Mapping[str, TaskInfo], *, strict: bool = False) -> None:
         self._handlers, self._strict = Handlers(store), strict
+        self._own = own
+        self._told: Mapping[str, TaskInfo] = {}
+        self._all = own
         self._checks: dict[str, tuple[TaskInfo, PayloadCheck | None]] = {}
 
     async def tasks(self) -> Mapping[str, TaskInfo]:
         """By name."""
-        return await self._handlers.tasks()
+        told = await self._handlers.tasks()
+        if told is not self._told:
+            self._told, self._all = told, {**self._own, **told}
+        return self._all
 
     def check(self, submission: Submission, default: str, tasks: Mapping[str, TaskInfo]) -> None:
         """Refuse a payload that its task, one of these, cannot take. Raises Problem."""

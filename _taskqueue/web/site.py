@@ -64,7 +64,8 @@ class Site:
         self, producer: Producer, metrics: Metrics, health: Health, life: Life, loaded: Loaded, access: Access, secret: bytes
     ) -> None:
         store, stopping = producer.store, life.stopping
-        browse, catalog = Browse(store), Catalog(store, strict=loaded.settings.strict_tasks)
+        own = producer.own_tasks() if "worker" in loaded.settings.roles else {}
+        browse, catalog = Browse(store), Catalog(store, own, strict=loaded.settings.strict_tasks)
         self.mounted, self.audit = Mounted(), Audit(store)
         self._live, self._pressure = Live(store, stopping), Pressure(store, stopping)
         submit = SubmitApi(producer, metrics, catalog, Idempotency(store), self._pressure, stopping)
