@@ -130,6 +130,18 @@ class Dog(pydantic.BaseModel):
     kind: Literal["dog"]
 
 
+class First(pydantic.BaseModel):
+    """Told by a number."""
+
+    kind: Literal[1]
+
+
+class Second(pydantic.BaseModel):
+    """The other."""
+
+    kind: Literal[2]
+
+
 @dataclasses.dataclass
 class Mail:
     """A plain one."""
@@ -307,6 +319,8 @@ EXAMPLES: list[tuple[Any, Any]] = [
     (Holder, {"model": {"name": "a"}, "more": [{"name": "b", "n": 3}]}),
     (Checked, {"n": 2}),
     (Annotated[Cat | Dog, pydantic.Field(discriminator="kind")], {"kind": "cat", "lives": 9}),
+    (Annotated[First | Second, pydantic.Field(discriminator="kind")], {"kind": 2}),
+    (Annotated[str, msgspec.Meta(extra_json_schema={"format": "email"})], "no address"),
     (Annotated[int, pydantic.Field(gt=1)], 2),
     (pydantic.PositiveInt, 2),
     (pydantic.HttpUrl, "https://a.b"),

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from _taskqueue.domain.errors import HandlerError, PayloadMismatch
 from _taskqueue.tasks.binding import Signature, encode_json, read_signature
 from _taskqueue.tasks.context import Context
+from _taskqueue.tasks.mismatch import PayloadCheck
 
 
 @dataclasses.dataclass
@@ -350,6 +351,23 @@ def test_types_of_the_standard_library_bind_and_bind_back() -> None:
         signature.bind(b'{"path": "a", "host": "127.0.0.1", "last": ["x"], "count": {}, "zone": "UTC"}', False)
 
 
+def test_two_models_of_one_name_stay_two() -> None:
+    def model(kind: Any) -> Any:
+        return pydantic.create_model("Same", inner=pydantic.create_model("Inner", value=kind))
+
+    def f(a: int, b: int) -> None: ...
+
+    f.__annotations__.update(a=model(str), b=list[model(int)])  # type: ignore[misc]
+    signature = signature_of(f)
+
+    assert bound(f, b'{"a": {"inner": {"value": "x"}}, "b": [{"inner": {"value": 1}}]}')["b"][0].inner.value == 1
+    for payload, words in (
+        (b'{"a": {"inner": {"value": 1}}, "b": []}', "a.inner.value: expected a string, got an integer"),
+        (b'{"a": {"inner": {"value": "x"}}, "b": [{"inner": {"value": "x"}}]}', "b.0.inner.value: expected an integer, got a string"),
+    ):
+        assert [str(one) for one in PayloadCheck(signature.schema, ["a", "b"]).faults(payload, False)] == [words]
+
+
 def test_models_bind_back_by_their_aliases() -> None:
     class Renamed(pydantic.BaseModel):
         to: str = pydantic.Field(alias="To")
@@ -372,6 +390,7 @@ def test_models_bind_back_by_their_aliases() -> None:
             b'{"name": 1, "mail": {}, "age": "x"}',
             "mail: missing: to; name: expected a string, got an integer; age: expected an integer or null, got a string",
         ),
+        (b'{"name": "a", "nme": 1, "mail": {"to": "a"}}', "unknown field 'nme'; known are name, mail, age"),
         (b"[]", "expected an object, got a list"),
         (b"text", "the payload is not JSON, which this task needs"),
     ],

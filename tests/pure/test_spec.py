@@ -237,6 +237,20 @@ def test_a_value_that_fails_when_it_is_looked_at_is_one_clear_error(option: str)
         task(Hostile())
 
 
+class BadNumber(int):
+    """Cannot be compared."""
+
+    def __ge__(self, other: object) -> bool:
+        raise RuntimeError("never")
+
+
+def test_a_number_that_cannot_be_compared_is_one_clear_error() -> None:
+    async def resize(a: str) -> None: ...
+
+    with pytest.raises(HandlerError, match=r"^@task cannot use what it is given: RuntimeError: never$"):
+        task(max_attempts=BadNumber(3))(resize)
+
+
 def test_a_timeout_may_be_a_timedelta() -> None:
     @task(timeout=timedelta(minutes=2))
     async def slow(a: str) -> None: ...
