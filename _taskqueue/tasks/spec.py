@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
@@ -198,11 +199,12 @@ def _spec(function: Callable[..., Any], policy: Mapping[str, Any], where: str) -
     for option in policy:
         if option not in _OPTIONS:
             raise HandlerError(f"{where}: unknown option {option!r}; choose from {', '.join(sorted(_OPTIONS))}")
+    kind = _where(function, policy, where)
     return TaskSpec(
-        function=function,
+        function=_awaiting(function) if kind == "loop" and not inspect.iscoroutinefunction(function) else function,
         name=_name(function, policy.get("name"), where),
         queue=_checked(policy.get("queue", QUEUE_DEFAULT), QUEUE_NAME, "queue", where),
-        where=_where(function, policy, where),
+        where=kind,
         signature=read_signature(function, where),
         timeout_s=_timeout(policy.get("timeout"), where),
         max_attempts=_max_attempts(policy.get("max_attempts"), where),
@@ -213,6 +215,17 @@ def _spec(function: Callable[..., Any], policy: Mapping[str, Any], where: str) -
         redact=_redact(policy.get("redact", False), where),
         submit_options={},
     )
+
+
+def _awaiting(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A coroutine function of one that a plain decorator hides, and that may give its result without a coroutine."""
+
+    @functools.wraps(function)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
+        return await result if inspect.isawaitable(result) else result
+
+    return call
 
 
 def _check_function(function: Any) -> None:

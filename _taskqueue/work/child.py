@@ -26,7 +26,7 @@ from typing import Any
 import anyio
 
 from _taskqueue.domain.durations import parse_duration
-from _taskqueue.domain.errors import Cancel, Discard, PayloadMismatch, Retry, TaskqueueError
+from _taskqueue.domain.errors import Cancel, Discard, PayloadMismatch, Retry, TaskqueueError, signal_of
 from _taskqueue.tasks.binding import encode_json
 from _taskqueue.tasks.context import Context, current_context
 from _taskqueue.tasks.discovery import find_task
@@ -246,6 +246,7 @@ def _run(start: Start, desk: ChildDesk) -> Ended:
 
 def _end_of(error: BaseException) -> Ended:
     failure = describe(error)
+    error = signal_of(error)
     if isinstance(error, Retry):
         try:
             after = None if error.after is None else parse_duration(error.after)

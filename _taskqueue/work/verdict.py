@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from _taskqueue.domain.backoff import DEFAULT_BACKOFF, Backoff, delay_s
 from _taskqueue.domain.durations import parse_duration
-from _taskqueue.domain.errors import Cancel, Discard, PayloadMismatch, Retry
+from _taskqueue.domain.errors import Cancel, Discard, PayloadMismatch, Retry, signal_of
 from _taskqueue.domain.task import MAX_ATTEMPTS_DEFAULT, Claim, Ending
 from _taskqueue.tasks.discovery import AnyTask
 
@@ -40,6 +40,7 @@ def judge(  # noqa: PLR0911 - one line for each case of the match
     error: BaseException, timed_out: bool, claim: Claim, spec: AnyTask, random: Callable[[], float]
 ) -> Judgement:
     """Decide what happens to a task whose attempt ended with this error."""
+    error = signal_of(error)
     ending = Ending.TIMEOUT if timed_out else Ending.ERROR
     used_up = claim.attempt >= max_attempts_of(claim, spec)
     policy: Backoff = claim.record.backoff or spec.backoff or DEFAULT_BACKOFF

@@ -174,6 +174,22 @@ def test_decorators_are_looked_through(function: Callable[..., Any], where: str,
     assert spec.file.startswith(f"{__file__}:")
 
 
+async def test_a_plain_decorator_may_give_the_coroutine_or_the_result_itself() -> None:
+    def remembered(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def inner(url: str) -> Any:
+            return "known" if url == "old" else function(url)
+
+        return inner
+
+    @task
+    @remembered
+    async def load(url: str) -> str:
+        return f"loaded {url}"
+
+    assert (await load("new"), await load("old")) == ("loaded new", "known")
+
+
 def test_an_object_that_is_called_needs_a_name() -> None:
     with pytest.raises(HandlerError, match=r"task Fetcher\.__call__: .*@task\(name=…\)"):
         task(Fetcher())
