@@ -7,13 +7,18 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 from _taskqueue import __version__
+from _taskqueue.forks import end_children
+from _taskqueue.outlet import flush_outlets
 from _taskqueue.settings import OPTIONS, Loaded, load_settings
 
 EXIT_OK, EXIT_USAGE = 0, 2
+FLUSH_S = 1.0
+"""What the readers of the standard streams get to take what is left."""
 
 _HEADLINE = "A task queue in one process: HTTP API, workers, scheduler and metrics on Redis."
 
@@ -57,15 +62,33 @@ def complain(error: BaseException) -> int:
     """Say what is wrong in one line on standard error; gives the exit status."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    sys.stderr.write(f"taskqueue: {error}\n")
+    with suppress(OSError):  # nobody listens
+        sys.stderr.write(f"taskqueue: {error}\n")
     return EXIT_USAGE
 
 
 def leave(status: int) -> NoReturn:
-    """End the process, even when a thread that nobody can stop still runs."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    """End the process with its children, even when a thread that nobody can stop still runs, or nobody reads what it says."""
+    end_children()
+    flush_outlets()
     stuck = [one for one in threading.enumerate() if one is not threading.main_thread() and not one.daemon]
-    if stuck:
+    if stuck or not _flush_streams():
         os._exit(status)
     sys.exit(status)
+
+
+def _flush_streams() -> bool:
+    """Flush what handlers printed; False when nobody takes it, so that the interpreter must not try it again."""
+    flushed = threading.Event()
+
+    def flush() -> None:
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+            flushed.set()
+
+    try:
+        threading.Thread(target=flush, daemon=True).start()
+    except RuntimeError:  # no thread can be made
+        flush()
+    return flushed.wait(FLUSH_S)
