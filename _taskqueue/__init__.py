@@ -12,9 +12,13 @@ The floors, from the top; a module imports only from floors below its own (check
     store               the only door to Redis
     filters             which tasks someone means, from a query or a line of text
     terms               reads the terms of a submission
-    life | logs         stages of the process and its signals | how log lines look
+    loop                runs the event loop to the end, whoever else tries to end it
+    life | logs         stages of the process and its parts | how log lines look
     metrics             every Prometheus instrument, once
     settings            frozen settings, and where each value came from
+    watchdog            hears signals, and ends the process when nothing else does
+    outlet | init       how log lines leave | the first process of a container
+    forks               what no child may keep, and the end of children
     tasks               how a user declares a task: @task, Context, discovery, payload binding
     domain              pure: states, records, back-off, ids, errors
 """

@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,15 @@ class Program:
 
     Args:
         environ: variables beside PATH and HOME.
+        before: a command that runs the program.
     """
 
-    def __init__(self, folder: Path, *arguments: str, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, *arguments: str, environ: Mapping[str, str] | None = None, before: Sequence[str] = ()) -> None:
         self._log = folder / f"log-{time.monotonic_ns()}.txt"
         ports = [] if "--port" in arguments else ["--port", "0", "--metrics-port", "0"]
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(ROOT / "taskqueue.py"), *ports, "--log-format", "json", *arguments],
+                [*before, sys.executable, str(ROOT / "taskqueue.py"), *ports, "--log-format", "json", *arguments],
                 cwd=folder,
                 env={"PATH": os.environ["PATH"], "HOME": str(folder), **(environ or {})},
                 stdin=subprocess.DEVNULL,

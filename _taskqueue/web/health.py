@@ -41,8 +41,8 @@ class Health:
 
     def live(self) -> tuple[int, dict[str, Any]]:
         """Status and document of ``/livez``."""
-        stalled = self._life.stalled()
-        return (503 if stalled else 200), {"status": "stalled" if stalled else "ok"}
+        status = "failed" if self._life.failed else "stalled" if self._life.stalled() else "ok"
+        return (200 if status == "ok" else 503), {"status": status}
 
     async def ready(self) -> tuple[int, dict[str, Any]]:
         """Status and document of ``/readyz``."""

@@ -6,7 +6,6 @@ the group around it is cancelled.
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import logging
 import socket
@@ -17,9 +16,11 @@ from typing import Any
 import anyio
 from anyio.abc import TaskStatus
 from hypercorn.asyncio import serve
-from hypercorn.config import Config
+from hypercorn.config import Config, Sockets
 
 from _taskqueue.domain.errors import UsageError
+from _taskqueue.forks import keep_from_children
+from _taskqueue.life import Life
 
 BACKLOG = 2_048
 """Connections that may wait to be accepted; a full backlog costs its client a second."""
@@ -45,6 +46,8 @@ def listen(host: str, port: int, flag: str) -> socket.socket:
             raise UsageError(f"port {port} on {host} is in use by another process; choose another with {flag}") from None
         raise UsageError(f"cannot listen on {host} port {port}: {error.strerror or error}; see --host and {flag}") from None
     found.setblocking(False)
+    number = found.fileno()
+    keep_from_children(lambda: [number])
     return found
 
 
@@ -62,33 +65,36 @@ async def run_server(
     Args:
         stop: an awaitable function, such as ``event.wait``.
     """
-    asyncio.get_running_loop().set_exception_handler(_report)
     task_status.started()
     with anyio.CancelScope(shield=True):
         await serve(app, _config(bound), shutdown_trigger=stop)
 
 
-def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Clients that are still connected after the grace are cut off, which asyncio's streams report as an error."""
-    if not isinstance(context.get("exception"), asyncio.CancelledError):
-        loop.default_exception_handler(context)
-
-
 @asynccontextmanager
-async def serving(app: Any, bound: socket.socket) -> AsyncIterator[None]:
-    """Serve for the length of the block."""
+async def serving(app: Any, bound: socket.socket, life: Life) -> AsyncIterator[None]:
+    """Serve for the length of the block; an earlier end fails the process."""
     stop = anyio.Event()
     async with anyio.create_task_group() as group:
-        await group.start(run_server, app, bound, stop.wait)
+        await group.start(life.part("the metrics server", run_server), app, bound, stop.wait)
         try:
             yield
         finally:
             stop.set()
 
 
+class _Config(Config):
+    """Serves one bound socket, which no child inherits: Hypercorn makes those that it opens itself inheritable."""
+
+    def __init__(self, bound: socket.socket) -> None:
+        super().__init__()
+        self._bound = bound
+
+    def create_sockets(self) -> Sockets:
+        return Sockets([], [self._bound], [])
+
+
 def _config(bound: socket.socket) -> Config:
-    config = Config()
-    config.bind = [f"fd://{bound.detach()}"]  # Hypercorn owns the descriptor from here
+    config = _Config(bound)
     config.backlog = BACKLOG  # Hypercorn listens once more, by default for a hundred
     config.accesslog = None
     config.errorlog = logging.getLogger("taskqueue.http.server")
