@@ -119,6 +119,22 @@ def stuck(trial: Trial) -> None:
     trial.expect(f"exit {status} in (0, {EXIT_STORE_AWAY})", status in (0, EXIT_STORE_AWAY))
 
 
+@scenario("sigterm-while-blocked", "SIGTERM is obeyed while a handler blocks the event loop; what ran is done elsewhere after the lease.")
+def blocked(trial: Trial) -> None:
+    """The loop hears nothing: the watchdog does."""
+    trial.server()
+    api, worker = trial.program("api"), trial.program("worker")
+    trial.bulk(api, 1, "block", seconds=40.0)
+    trial.ledger.until_started(1, 10)
+    status, took = _stop(trial, worker)
+    trial.program("worker", environ={"SPARED": "1"})
+    trial.drained()
+    trial.faults = "1 × SIGTERM, loop blocked"
+    trial.duplicates_max = 1
+    trial.within("gone after", took, DRAIN_S + 3)
+    trial.expect(f"exit {status} = {EXIT_STORE_AWAY}", status == EXIT_STORE_AWAY)
+
+
 @scenario("rolling-restart", "Three replicas are restarted one after the other under load: clients that try again see no loss.")
 def rolling(trial: Trial) -> None:
     """R39: each replica has its port; a request goes to another one when its connection ends."""
