@@ -99,6 +99,7 @@ async def serve(loaded: Loaded, modules: Sequence[str], life: Life) -> int:
     metrics_socket = listen(settings.metrics_host, settings.metrics_port, "--metrics-port")
     urls = [url_of(one) for one in (api_socket, metrics_socket) if one]
     secure_loggers()
+    life.open()
 
     async with (
         running(part("the watch over signals", life.keep_signals)),

@@ -66,13 +66,19 @@ class Life:
         self._told = False
         self._ended_early: list[str] = []
         self._start: anyio.CancelScope | None = None
+        self._opening: asyncio.Task[Any] | None = None
         if watchdog is not None:
             self._loop = asyncio.get_running_loop()
             watchdog.hear = self._hear
 
+    def open(self) -> None:
+        """The calling task opens the store, which may take long. It is cancelled when the process is told to stop before that."""
+        self._opening = asyncio.current_task()
+
     @contextmanager
     def starting(self) -> Iterator[None]:
         """The block starts the roles. What still waits for the store there is cut short when the process is told to stop."""
+        self._opening = None
         with anyio.CancelScope() as self._start:
             yield
         self._start = None
@@ -90,6 +96,8 @@ class Life:
         self.ready = False
         if self.stopping.is_set():
             return
+        if self._opening is not None:
+            self._opening.cancel()
         if self._start is not None:
             self._start.cancel()
         self._leave_in(self.drain_s + LAST_WORDS_S, EXIT_LEFT_BEHIND)

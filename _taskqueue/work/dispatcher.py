@@ -11,6 +11,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from _taskqueue.domain.errors import StoreError
 from _taskqueue.domain.task import QUEUE_DEFAULT, Claim
+from _taskqueue.life import Part
 from _taskqueue.metrics import Metrics
 from _taskqueue.store.patience import until_answered
 from _taskqueue.store.store import Store
@@ -36,6 +37,7 @@ class Dispatcher:
         queues: (queue, weight) to serve; empty means every queue there is and will be.
         new_lease: gives a fresh unpredictable lease id.
         random: gives a float in [0, 1), for jitter.
+        part: watches over what must not end before the process does.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Dispatcher:
         queues: tuple[tuple[str, float], ...],
         new_lease: Callable[[], str],
         random: Callable[[], float],
+        part: Callable[[str, Part], Part],
     ) -> None:
         self.lines: dict[str, Line] = {}
         self.draining = False
@@ -56,7 +59,7 @@ class Dispatcher:
         self.closing = False
         """settle what is known, give the rest back, end"""
         self._store, self._pool, self._registry, self._metrics = store, pool, registry, metrics
-        self._queues, self._new_lease, self._random = queues, new_lease, random
+        self._queues, self._new_lease, self._random, self._part = queues, new_lease, random, part
         self._blocking = store.connector.blocking_client()
         self._news = anyio.Event()
         self._lacking = False
@@ -91,7 +94,7 @@ class Dispatcher:
         try:
             async with anyio.create_task_group() as group:
                 for queue, weight in await until_answered(self._served):
-                    await group.start(self._add(queue, weight).run)
+                    await group.start(self._add(queue, weight))
                 task_status.started()
                 if not self._queues:
                     await self._follow_new_queues(group)
@@ -99,11 +102,11 @@ class Dispatcher:
             with anyio.CancelScope(shield=True):
                 await self._blocking.aclose()
 
-    def _add(self, queue: str, weight: float) -> Line:
+    def _add(self, queue: str, weight: float) -> Part:
         line = self.lines[queue] = Line(
             queue, weight, self._store, self._blocking, self._pool, self, self._metrics, self._new_lease, self._random
         )
-        return line
+        return self._part(f"the line to the queue {queue}", line.run)
 
     async def _served(self) -> Sequence[tuple[str, float]]:
         if self._queues:
@@ -123,7 +126,7 @@ class Dispatcher:
                 continue
             for queue in known:
                 if queue not in self.lines and not self.draining:
-                    group.start_soon(self._add(queue, 1.0).run)
+                    group.start_soon(self._add(queue, 1.0))
                     log.info("now serving queue %s too", queue)
 
     def poke(self, queue: str) -> None:

@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Any
 
 import anyio
+from anyio.abc import TaskStatus
 
 from _taskqueue.domain.task import Claim
 from _taskqueue.metrics import Metrics
@@ -259,7 +260,7 @@ class Execution:
         """How many handlers run in threads now."""
         return self.calls.busy_threads
 
-    async def watch(self) -> None:
+    async def watch(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Stop attempts that are past their deadline, until cancelled."""
         logs_kept_at = 0.0
         while True:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Container
 from typing import Protocol
 
 import anyio
+from anyio.abc import TaskStatus
 
 from _taskqueue.domain.task import Claim
 from _taskqueue.work.pool import Pool
@@ -51,7 +52,7 @@ class Isolation:
         self._came.set()
         return suspects[1:]
 
-    async def run(self) -> None:
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run what is admitted, until cancelled."""
         while True:
             await self._came.wait()

@@ -100,8 +100,8 @@ class Line:
         """tasks that came, divided by the weight"""
         self.called_at = 0.0
         """event-loop time of the last call that was answered; each one keeps the lease alive"""
-        self.clean = True
-        """nothing is known to be left behind in the store"""
+        self.clean = False
+        """it has ended, and nothing is left behind in the store"""
         self.held: set[bytes] = set()
         """everything received and not settled yet"""
         self.runs: dict[bytes, Stoppable] = {}
@@ -255,8 +255,8 @@ class Line:
             theirs = {held.id for held in await self._store.held_by(self.queue, self.lease)}
             await self._store.release(self.queue, self.lease, theirs, close=True)
             self.held.clear()
+            self.clean = True
         except StoreError as error:
-            self.clean = False
             log.warning("queue %s: %s; its %d unfinished tasks return when the lease ends", self.queue, error, len(self.held))
 
     def give_back(self, claims: list[Claim]) -> None:

@@ -72,7 +72,7 @@ class Worker:
         self._store, self._producer, self._registry, self._settings, self._metrics = store, producer, registry, settings, metrics
         self._life = life
         self._pool = Pool(settings.concurrency)
-        self.dispatcher = Dispatcher(store, self._pool, registry, metrics, settings.queues, self._new_lease, random)
+        self.dispatcher = Dispatcher(store, self._pool, registry, metrics, settings.queues, self._new_lease, random, life.part)
         self._execution = Execution(
             registry, settings, metrics, producer, self.name, random, self.dispatcher.lines, self._pool.ended,
             self.dispatcher.rest,
@@ -91,24 +91,26 @@ class Worker:
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run tasks; returns when the process stops and everything is settled or given back."""
         current_submitter.set(self._producer)
+        part = self._life.part
         async with aclosing(self._store), self._lifespans(), anyio.create_task_group() as group:
             self._execution.open()
             self._pool.start_with(self._execution.start)
-            group.start_soon(self._execution.watch)
-            group.start_soon(self.dispatcher.isolation.run)
-            group.start_soon(self._keep_gauges)
-            lines = anyio.Event()
-            await group.start(self._run_lines, lines)
-            self._producer.on_news = self.dispatcher.poke
-            self._life.stalled = lambda: self.heartbeat.stalled
-            self.heartbeat.start()
-            self._introduce()
-            task_status.started()
             try:
+                group.start_soon(part("the watch over deadlines", self._execution.watch))
+                group.start_soon(part("the isolation of suspects", self.dispatcher.isolation.run))
+                group.start_soon(part("the worker's gauges", self._keep_gauges))
+                lines = anyio.Event()
+                await group.start(part("the lines to the queues", self._run_lines), lines)
+                self._producer.on_news = self.dispatcher.poke
+                self._life.stalled = lambda: self.heartbeat.stalled
+                self.heartbeat.start()
+                self._introduce()
+                task_status.started()
                 await self._life.stopping.wait()
                 await self._drain(lines)
             finally:
                 self.heartbeat.stop()
+                self._execution.close()
             group.cancel_scope.cancel()
 
     def _new_lease(self) -> str:
@@ -169,12 +171,11 @@ class Worker:
         await self._until_idle(CLEANUP_S, None)
         for run in self._execution.runs:
             log.warning("task %s does not stop; leaving it behind", run.id)
-        self._execution.close()
         return left
 
     # -- what others see --------------------------------------------------------------------------------------------
 
-    async def _keep_gauges(self) -> None:
+    async def _keep_gauges(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         self._metrics.slots.labels("async").set(self._settings.concurrency)
         self._metrics.slots.labels("thread").set(self._settings.threads)
         while True:

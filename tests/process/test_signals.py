@@ -236,3 +236,25 @@ def test_a_signal_to_a_forked_child_is_not_taken_for_ours(started: Starter, brea
 
     assert (task["result"], after["state"]) == (-signal.SIGTERM, "succeeded")
     assert "stopping" not in program.output
+
+
+def test_a_signal_ends_the_wait_for_a_store_at_once(tmp_path: Path) -> None:
+    program = Program(tmp_path, "--redis-url", "redis://127.0.0.1:1/0")
+    try:
+        give_up = time.monotonic() + 10
+        while not listening(program):
+            assert time.monotonic() < give_up, program.output
+            time.sleep(0.01)
+
+        status, took_s = signalled(program, signal.SIGTERM)
+    finally:
+        program.kill()
+
+    assert (status, took_s < SLACK_S) == (0, True), (took_s, program.output)
+    assert "stopped before the store was open" in program.output
+
+
+def listening(program: Program) -> bool:
+    """Whether it has a socket, which it makes before it asks for the store."""
+    folder = Path(f"/proc/{program.process.pid}/fd")
+    return sum(str(one.readlink()).startswith("socket:") for one in folder.iterdir()) > 2

@@ -22,6 +22,7 @@ import pytest
 from _taskqueue.domain.backoff import Backoff
 from _taskqueue.domain.errors import Discard, Retry
 from _taskqueue.domain.states import State
+from _taskqueue.logs import secure_loggers
 from _taskqueue.store.answers import Sight
 from _taskqueue.store.store import Store
 from _taskqueue.tasks.context import Context, current
@@ -477,6 +478,7 @@ async def test_logging_that_fails_settles_the_task_all_the_same(working: Working
             raise Discard("x")
         return "done"
 
+    secure_loggers()  # as the program does
     async with working(task(name="guilty", max_attempts=1)(guilty), concurrency="1", log_tasks="all") as bench:
         try:
             await bench.run("guilty", state=State.SUCCEEDED if end == "returns" else State.DEAD)
