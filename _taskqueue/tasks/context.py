@@ -19,6 +19,7 @@ import msgspec
 from _taskqueue.domain.errors import Cancel, TaskqueueError
 from _taskqueue.domain.ids import created_ms_of
 from _taskqueue.domain.task import Claim, clip
+from _taskqueue.tasks.conversion import encode_json
 from _taskqueue.tasks.failures import text_of
 
 MESSAGE_CHARS_MAX = 500
@@ -183,10 +184,12 @@ class Context:
         """Keep a JSON value for the next attempts; returns when it is stored.
 
         Raises:
-            ValueError: larger than ``--max-result``.
+            TypeError: it has no JSON form.
+            ValueError: it is larger than ``--max-result``, or holds a number that is not finite.
         """
-        await self._desk.save(msgspec.json.encode(value))
-        self._claim.checkpoint = msgspec.json.encode(value)
+        packed = encode_json(value)
+        await self._desk.save(packed)
+        self._claim.checkpoint = packed
 
     @property
     def saved(self) -> Any:

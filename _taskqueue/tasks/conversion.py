@@ -10,6 +10,7 @@ import collections.abc
 import dataclasses
 import ipaddress
 import itertools
+import math
 import os
 import pathlib
 import re
@@ -164,8 +165,25 @@ def encode_json(value: Any) -> bytes:
 
     Raises:
         TypeError: something inside has no JSON form.
+        ValueError: a number is not finite, which JSON cannot say (RFC 8259, 6).
     """
-    return msgspec.json.encode(value, enc_hook=_plain)
+    encoded = msgspec.json.encode(value, enc_hook=_plain)
+    if b"null" in encoded and not isinstance(value, msgspec.Raw):
+        _refuse_infinite(msgspec.to_builtins(value, enc_hook=_plain))
+    return encoded
+
+
+def _refuse_infinite(plain: Any) -> None:
+    """The encoder writes null for numbers that are not finite, so only what holds a null is looked at."""
+    left: list[tuple[str, Any]] = [("", plain)]
+    while left:
+        where, value = left.pop()
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{where.lstrip('.') or 'the value'} is {value}, which JSON cannot say")
+        if isinstance(value, dict):
+            left += [(f"{where}.{key}", one) for key, one in value.items()]
+        elif isinstance(value, (list, tuple)):
+            left += [(f"{where}[{at}]", one) for at, one in enumerate(value)]
 
 
 def _plain(value: Any) -> Any:

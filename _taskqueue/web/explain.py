@@ -9,9 +9,12 @@ from typing import Annotated
 import msgspec
 
 from _taskqueue.domain.states import TERMINAL, State
-from _taskqueue.domain.task import TaskInfo
+from _taskqueue.domain.task import TIMEOUT_DEFAULT_S, TaskInfo
 from _taskqueue.store.answers import Count, Sight
 from _taskqueue.web.shapes import Seconds, Time, show_time
+
+LATE_S = 3.0
+"""A task this far past its time limit does not stop; one that does is gone by then."""
 
 
 class Hold(msgspec.Struct):
@@ -66,7 +69,7 @@ def _task_holds(sight: Sight, place: int | None, tasks: Mapping[str, TaskInfo], 
     if sight.state in TERMINAL:
         return [Hold("ended", f"It has ended: {sight.state.value}.")]
     if sight.state is State.RUNNING:
-        return [Hold("running", _tell_running(sight))]
+        return [Hold("running", _tell_running(sight, tasks.get(name)))]
     if sight.unroutable or (tasks and name and name not in tasks):
         return [Hold("unroutable", f"No live worker has a handler named {name!r}. It waits until one that does appears.")]
     if sight.state is State.SCHEDULED:
@@ -76,13 +79,22 @@ def _task_holds(sight: Sight, place: int | None, tasks: Mapping[str, TaskInfo], 
     return [Hold("queue", f"{place} tasks are ahead of it.")] if place else []
 
 
-def _tell_running(sight: Sight) -> str:
+def _tell_running(sight: Sight, info: TaskInfo | None) -> str:
     worker = sight.held.worker if sight.held else "a worker"
     if sight.held is None or sight.held.started:
-        return f"It runs on {worker}."
+        return f"It runs on {worker}.{_tell_late(sight, info)}"
     if sight.crashes:
         return f"It waits on {worker} until it can run alone: it lost {sight.crashes} workers before."
     return f"It waits for a free slot of {worker}."
+
+
+def _tell_late(sight: Sight, info: TaskInfo | None) -> str:
+    """Whether it is past its deadline; a claim may wait a little for its slot, so a moment counts for nothing."""
+    timeout_s = sight.record.timeout_s or (info.timeout_s if info else TIMEOUT_DEFAULT_S)
+    late_s = 0.0 if sight.held is None else (sight.now_ms - sight.held.claimed_ms) / 1000 - timeout_s
+    if late_s < LATE_S:
+        return ""
+    return f" It is {late_s:.0f} s past its time limit of {timeout_s:g} s: it was asked to stop and does not."
 
 
 def _starts_in_s(sight: Sight, count: Count, place: int | None, holds: list[Hold]) -> float | None:

@@ -64,6 +64,10 @@ class ResultQuery(msgspec.Struct):
     wait: Duration = ""
 
 
+MARK = "lines left out …"
+"""Ends the line that stands for the middle of a long log."""
+
+
 class LogQuery(msgspec.Struct):
     """Query of ``GET /tasks/{id}/logs``."""
 
@@ -168,7 +172,7 @@ class TasksApi:
             return sight
 
     async def _follow(self, queue: str, task_id: str, number: int) -> AsyncIterator[bytes]:
-        sent, give_up = 0, anyio.current_time() + FOLLOW_MAX_S
+        sent, give_up = "", anyio.current_time() + FOLLOW_MAX_S
         while True:
             try:
                 sight = await self._producer.look(task_id)
@@ -176,15 +180,24 @@ class TasksApi:
             except StoreError:
                 sight, text = None, ""
             else:
-                if len(text) > sent:
-                    yield text[sent:].encode()
-                    sent = len(text)
+                if new := news_of(sent, text):
+                    yield new.encode()
+                    sent = text
                 if sight is None or sight.state in TERMINAL or number_of(sight) > number:
                     return
             if self._stopping.is_set() or anyio.current_time() > give_up:
                 return
             with anyio.move_on_after(FOLLOW_S):
                 await self._stopping.wait()
+
+
+def news_of(before: str, now: str) -> str:
+    """What a log says that it did not say before. A long one loses lines of its middle, which moves the rest."""
+    if now.startswith(before):
+        return now[len(before) :]
+    last = before.rpartition("\n")[2]
+    at = now.rfind(last)
+    return now[at + len(last) :] if at >= 0 else f"\n… lines left out …\n{now.rpartition(MARK)[2].lstrip()}"
 
 
 def number_of(sight: Sight) -> int:

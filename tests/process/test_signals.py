@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -256,5 +257,8 @@ def test_a_signal_ends_the_wait_for_a_store_at_once(tmp_path: Path) -> None:
 
 def listening(program: Program) -> bool:
     """Whether it has a socket, which it makes before it asks for the store."""
-    folder = Path(f"/proc/{program.process.pid}/fd")
-    return sum(str(one.readlink()).startswith("socket:") for one in folder.iterdir()) > 2
+    found = []
+    for one in Path(f"/proc/{program.process.pid}/fd").iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile
+            found.append(str(one.readlink()))
+    return sum(name.startswith("socket:") for name in found) > 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import pathlib
+import re
 import threading
 import zoneinfo
 from collections import Counter, deque
@@ -568,3 +569,31 @@ def test_models_have_a_json_form_and_strange_objects_have_none() -> None:
     assert encode_json({"m": Model(value=3)}) == b'{"m":{"value":3}}'
     with pytest.raises(TypeError, match="object has no JSON form"):
         encode_json([object()])
+
+
+@dataclasses.dataclass
+class Measured:
+    """Has a number inside."""
+
+    at: str
+    values: dict[str, list[float]]
+
+
+@pytest.mark.parametrize(
+    ("value", "where"),
+    [
+        (float("nan"), "the value is nan"),
+        (float("inf"), "the value is inf"),
+        ({"a": [1.0, {"b": float("-inf")}]}, "a[1].b is -inf"),
+        (Measured("x", {"y": [0.0, float("nan")]}), "values.y[1] is nan"),
+        ((None, float("nan")), "[1] is nan"),
+    ],
+)
+def test_a_number_that_json_cannot_say_is_refused_and_never_a_silent_null(value: object, where: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(where)):
+        encode_json(value)
+
+
+@pytest.mark.parametrize("value", [None, [None, 1.5], {"null": 0.0}, "null", Measured("null", {}), msgspec.Raw(b"[null]")])
+def test_what_is_null_by_itself_is_kept(value: object) -> None:
+    assert b"null" in encode_json(value)

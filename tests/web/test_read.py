@@ -172,6 +172,19 @@ async def test_a_task_that_nobody_knows_is_explained(api: Api, desk: Desk) -> No
     assert "'mine'" in answer["summary"]
 
 
+@pytest.mark.parametrize(("timeout_s", "late"), [(0.001, True), (60.0, False)])
+async def test_a_task_that_does_not_stop_at_its_time_limit_is_explained(
+    api: Api, desk: Desk, monkeypatch: pytest.MonkeyPatch, timeout_s: float, late: bool
+) -> None:
+    monkeypatch.setattr("_taskqueue.web.explain.LATE_S", 0.02)
+    task_id = await desk.in_state(State.RUNNING, timeout_s=timeout_s)
+    await anyio.sleep(0.05)
+
+    answer = await api.get(f"/tasks/{task_id}/explain")
+
+    assert ("past its time limit of 0.001 s: it was asked to stop and does not." in answer["summary"]) is late
+
+
 async def test_a_task_of_the_last_year_is_explained(api: Api) -> None:
     task_id = await api.submit(run_at="9999-12-31T23:59:59.999Z")
     await api.store.open_lease(QUEUE, LEASE)
