@@ -156,7 +156,8 @@ def _check_batches(space: Keyspace, states: dict[bytes, str]) -> None:
 
 
 def _check_leases(space: Keyspace) -> None:
-    assert set(space["holdings"]) == set(space["leases"]), "holdings are counted for other leases than those that exist"
+    for name in ("holdings", "lengths"):
+        assert set(space[name]) == set(space["leases"]), f"{name} are kept for other leases than those that exist"
     assert set(space["turns"]) <= set(space["leases"]), "turns are counted for leases that do not exist"
     assert len(space["wake"]) <= 1, "more than one token wakes idle workers"
 

@@ -160,6 +160,21 @@ class Denial:
     why: str
     """full, duplicate (the holder of its unique key answers for it) or conflict"""
     holder: str = ""
+    state: State | None = field(default=None, compare=False)
+    """of the holder; None when it is forgotten"""
+    until_ms: int | None = field(default=None, compare=False)
+    """when the key is free whatever its holder does; None when that is with its end"""
+
+
+def read_denials(words: list[bytes]) -> dict[str, Denial]:
+    """Task id → why it was not accepted, from the reply of the script ``submit``."""
+    rows = (words[at : at + 5] for at in range(0, len(words), 5))
+    return {
+        task_id.decode(): Denial(
+            why.decode(), holder.decode(), State(state.decode()) if state else None, int(float(until)) if until else None
+        )
+        for task_id, why, holder, state, until in rows
+    }
 
 
 def pack_number(delay_ms: int, priority: int) -> int:

@@ -22,6 +22,7 @@ from _taskqueue.domain.errors import StoreFull, StoreUnsuitable
 from _taskqueue.domain.task import MAX_CRASHES_DEFAULT
 from _taskqueue.metrics import Metrics
 from _taskqueue.store import faults
+from _taskqueue.store.clock import StoreClock
 from _taskqueue.store.connect import Connector
 from _taskqueue.store.direct import DirectClient
 from _taskqueue.store.keys import QueueKeys, global_key
@@ -56,6 +57,7 @@ class Calls:
         self.lease_ms = lease_ms
         self.head_start_ms = head_start_ms
         self.max_crashes = max_crashes
+        self.clock = StoreClock()
         self._metrics = metrics
         self._client = connector.client()
         self._scripts = load_scripts()

@@ -33,6 +33,7 @@ QUEUE_KEYS: dict[str, str] = {
     "expired": "sorted set id → finish ms; bounded by retention",
     # leases and signals
     "leases": "sorted set lease → expiry ms; one per live worker session",
+    "lengths": "hash lease → how long it lasts, ms; as above",
     "holdings": "hash lease → how many tasks it holds; compared by the holder at each call",
     "turns": "hash lease → number of its last call that was done; one that comes again settles nothing",
     "patrols": "hash last_ms, hold_until_ms (when the reaper last looked), held (how many tasks were ever held); three fields",

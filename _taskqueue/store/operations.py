@@ -73,8 +73,7 @@ class Operations:
 
     async def create(self, operation: Operation) -> None:
         """Keep a new one, and forget the oldest that have ended."""
-        await self._write(operation)
-        await self._store.command("operations", "SADD", self._store.key("operating"), operation.id)
+        await self.save(operation)
         for old in [one for one in (await self.all())[OPERATIONS_MAX:] if one.ended]:
             await self._store.command("operations", "HDEL", self._store.key("operations"), old.id)
 
@@ -85,19 +84,13 @@ class Operations:
 
     async def save(self, operation: Operation) -> None:
         """Keep how far it is. A request to stop that came meanwhile is not lost: it has a mark of its own."""
-        await self._write(operation)
-        if operation.ended:
-            await self._store.command("operations", "SREM", self._store.key("operating"), operation.id)
-            await self._store.command("operations", "HDEL", self._store.key("operators"), operation.id, f"{operation.id}:stop")
+        await self._store.run("note", "", operation.id, msgspec.json.encode(operation), int(operation.ended))
 
     async def stop(self, operation_id: str) -> None:
         """Ask for its end."""
-        await self._store.command("operations", "HSET", self._store.key("operators"), f"{operation_id}:stop", "stop")
+        await self._store.order("operators", f"{operation_id}:stop", "stop")
 
     async def is_stopped(self, operation_id: str) -> bool:
         """Whether somebody asked for its end."""
         found = await self._store.command("operations", "HGET", self._store.key("operators"), f"{operation_id}:stop")
         return found is not None
-
-    async def _write(self, operation: Operation) -> None:
-        await self._store.command("operations", "HSET", self._store.key("operations"), operation.id, msgspec.json.encode(operation))

@@ -10,7 +10,8 @@
 
 From that the loader makes named locals, so that no script says ``KEYS[3]``: each key and argument is bound under its
 name, ``rest`` is the number of named arguments, and the fragments named in ``uses`` (files with a leading underscore)
-stand between the names and the body; a fragment's own ``keys`` join those of the script.
+stand between the names and the body; a fragment's own ``keys`` join those of the script. One fragment is made here:
+``sound``, a function that looks whether each of the script's keys is of the type in the schema.
 """
 
 from __future__ import annotations
@@ -21,6 +22,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+
+from _taskqueue.store.keys import GLOBAL_KEYS, QUEUE_KEYS
+
+_LOOKS = {"hash": "HLEN", "sorted": "ZCARD", "set": "SCARD", "list": "LLEN", "stream": "XLEN", "string": "STRLEN"}
+"""Type → a command that any other type makes fail, at the cost of none."""
+_FOREIGN = """local function sound()
+  local looks = {%s}
+  for i = 1, #looks, 2 do
+    local seen = redis.pcall(looks[i], looks[i + 1])
+    if type(seen) == 'table' and seen.err then
+      return redis.error_reply(string.gsub(seen.err, '^-', '') .. ' (' .. looks[i + 1] .. ')')
+    end
+  end
+end"""
+_OPTIONAL = frozenset({"stats", "watched", "events", "wake"})
+"""Keys that the fragments do without."""
 
 _HEADER = re.compile(r"^-- (moves|keys|args|rest|uses|gives):[ ]*(.*)$")
 
@@ -57,9 +74,11 @@ def build_scripts(texts: Mapping[str, str]) -> Mapping[str, Script]:
 def _build(name: str, texts: Mapping[str, str]) -> Script:
     header = _read_header(texts[name])
     args = tuple(arg for arg in _names(header["args"]) if arg != "...")
-    fragments = [texts["_" + use] for use in _in_order(_names(header.get("uses", "")))]
+    uses = _names(header.get("uses", ""))
+    fragments = [texts["_" + use] for use in _in_order(uses)]
     keys = tuple(dict.fromkeys(key for text in (texts[name], *fragments) for key in _names(_read_header(text).get("keys", ""))))
-    source = "\n".join([_bind(keys, args), *fragments, texts[name]])
+    look = [_sound(keys)] if "sound" in uses else []
+    source = "\n".join([_bind(keys, args), *look, *fragments, texts[name]])
     return Script(
         name=name,
         moves=_read_moves(header.get("moves", "")),
@@ -81,7 +100,7 @@ def _names(line: str) -> tuple[str, ...]:
 
 def _in_order(uses: tuple[str, ...]) -> list[str]:
     """Fragments that others build on come first."""
-    order = ("drain", "now", "wake", "held", "tell", "tally", "find", "fail", "finish", "unique", "move", "forget")
+    order = ("check", "drain", "now", "wake", "held", "tell", "tally", "find", "fail", "finish", "unique", "move", "forget")
     return [fragment for fragment in order if fragment in uses]
 
 
@@ -93,6 +112,12 @@ def _bind(keys: tuple[str, ...], args: tuple[str, ...]) -> str:
         lines.append(f"local {name} = {f'tonumber({value})' if kind == 'number' else value}")
     lines.append(f"local rest = {len(args)}")
     return "\n".join(lines)
+
+
+def _sound(keys: tuple[str, ...]) -> str:
+    schema = {**GLOBAL_KEYS, **QUEUE_KEYS, "index": QUEUE_KEYS["pending"]}
+    looks = [f"'{_LOOKS[schema[key].split()[0]]}', KEYS[{place}]" for place, key in enumerate(keys, 1) if key not in _OPTIONAL]
+    return _FOREIGN % ", ".join(looks)
 
 
 def _read_moves(line: str) -> frozenset[tuple[str, str]]:

@@ -28,6 +28,7 @@ from _taskqueue.store.answers import (
     pack_number,
     pairs,
     read_count,
+    read_denials,
     read_sight,
     score_pairs,
 )
@@ -116,9 +117,9 @@ class Store(DurableCalls):
                 plain += (task_id, record, _terms(submission))
             else:
                 rich += (task_id, record, _terms(submission), *_extras(submission))
-        _, _, *denied = await self.run_durably(level, "submit", queue, self.head_start_ms, len(plain) // 3, *plain, *rich)
-        texts = [text.decode() for text in denied]
-        return {task_id: Denial(why, holder) for task_id, why, holder in zip(texts[::3], texts[1::3], texts[2::3], strict=True)}
+        now, _, _, *denied = await self.run_durably(level, "submit", queue, self.head_start_ms, len(plain) // 3, *plain, *rich)
+        self.clock.note(now)
+        return read_denials(denied)
 
     async def cancel(self, queue: str, *ids: str) -> list[State | None]:
         """Cancel at once, or ask running tasks to; gives the states they were in, None for unknown ones."""
@@ -131,7 +132,9 @@ class Store(DurableCalls):
 
     async def count(self, queue: str) -> Count:
         """Count a queue by state."""
-        return read_count(queue, await self.run("count", queue, wire.CUT_BYTES))
+        found = read_count(queue, await self.run("count", queue, wire.CUT_BYTES))
+        self.clock.note(found.now_ms)
+        return found
 
     # -- working ----------------------------------------------------------------------------------------------------
 
@@ -177,6 +180,7 @@ class Store(DurableCalls):
     def _read_answer(self, queue: str, lease: str, reply: list[Any]) -> Answer:
         now, due_in, holding, newest, late, refused, cancel, paused, flat, pasts, missing = reply
         head_start, decode = self.head_start_ms, wire.decode_record
+        self.clock.note(now)
         claims, suspects = [], []
         for task_id, score, body in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
             record = decode(body)
@@ -294,7 +298,7 @@ class Store(DurableCalls):
         text = await self.command("last_beat", "HGET", self.key("workers"), worker)
         at_ms = await self.command("last_beat", "ZSCORE", self.key("beats"), worker)
         beat = read_beat(text) if text else None
-        return (beat, max(0.0, time.time() - float(at_ms) / 1000)) if beat and at_ms else None
+        return (beat, max(0.0, (self.clock.now_ms() - float(at_ms)) / 1000)) if beat and at_ms else None
 
     async def reap(self, queue: str, lease: str, verdicts: Iterable[Verdict]) -> int:
         """End an expired lease and take these tasks back; -1 when the lease lives after all."""
@@ -319,6 +323,10 @@ class Store(DurableCalls):
         """How many worker processes live, and how many fell silent."""
         live, silent = await self.run("muster", "", self.lease_ms)
         return live, silent
+
+    async def order(self, place: str, name: str, order: str) -> None:
+        """Leave a word for a worker or an operation in the hash of this name that it looks at."""
+        await self.run("order", "", name, order, index=place)
 
     async def forget_worker(self, worker: str) -> None:
         """Remove the beat of a worker that ends in order."""

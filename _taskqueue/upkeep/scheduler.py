@@ -10,6 +10,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from _taskqueue.domain.errors import StoreError
+from _taskqueue.domain.states import State
 from _taskqueue.metrics import Metrics
 from _taskqueue.settings import Settings
 from _taskqueue.store.store import PAGE, Store
@@ -40,6 +41,8 @@ class Scheduler:
         self._reaper = Reaper(store, metrics, pause_ms=max(1000, round(self._tick_s * 3000 * 1.5)))
         self._retention = Retention(store, metrics, settings)
         self._trimmed_at = -TRIM_S
+        self._refused: dict[str, str] = {}
+        """queue → what its upkeep failed with last, to be said once"""
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Tick until the process stops."""
@@ -59,14 +62,25 @@ class Scheduler:
     async def tick(self) -> None:
         """One round over all queues. Raises StoreError."""
         state, now = self._retention.next_state(), anyio.current_time()
+        trims = now - self._trimmed_at > TRIM_S
         for queue in await self._store.queues(max_age_s=self._tick_s / 2):
-            await self._promote(queue)
-            await self._reaper.reap(queue)
-            await self._retention.prune(queue, state)
-            if now - self._trimmed_at > TRIM_S:
-                await self._store.trim(queue)
-        if now - self._trimmed_at > TRIM_S:
+            try:
+                await self._care_for(queue, state, trims=trims)
+                self._refused.pop(queue, None)
+            except StoreError as error:
+                await self._store.ping()  # what is wrong with one queue holds up no other; an outage ends the round
+                if self._refused.get(queue) != str(error):
+                    log.error("queue %s: its upkeep fails: %s", queue, error, extra={"event": "upkeep.failed"})
+                self._refused[queue] = str(error)
+        if trims:
             self._trimmed_at = now
+
+    async def _care_for(self, queue: str, state: State, *, trims: bool) -> None:
+        await self._promote(queue)
+        await self._reaper.reap(queue)
+        await self._retention.prune(queue, state)
+        if trims:
+            await self._store.trim(queue)
 
     async def _promote(self, queue: str) -> None:
         while True:

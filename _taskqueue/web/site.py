@@ -107,9 +107,7 @@ async def open_site(producer: Producer, metrics: Metrics, health: Health, life: 
 
 async def read_secret(store: Store) -> bytes:
     """What signs cursors and sessions, the same in every replica; made at the first start. Raises StoreError."""
-    key = store.key("secret")
-    await store.command("secret", "SET", key, secrets.token_bytes(32), "NX")
-    found: bytes = await store.command("secret", "GET", key)
+    found: bytes = await store.run("secret", "", secrets.token_bytes(32))
     return found
 
 

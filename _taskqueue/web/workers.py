@@ -110,7 +110,7 @@ class WorkersApi:
         with in_time():
             if worker not in [one.worker for one in await read_workers(self._store)]:
                 raise Problem(404, "not_found", f"there is no worker {worker[:100]!r}")
-            await self._store.command("orders", "HSET", self._store.key("orders"), worker, order)
+            await self._store.order("orders", worker, order)
         return json_response(Ordered(worker, order), 202)
 
 

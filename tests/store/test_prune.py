@@ -9,7 +9,7 @@ from tests.keyspace import every_key
 from tests.store.desk import QUEUE, Desk
 
 pytestmark = pytest.mark.anyio
-BOOKKEEPING = {"leases", "holdings", "turns", "wake", "queues", "patrols", "stats"}
+BOOKKEEPING = {"leases", "holdings", "lengths", "turns", "wake", "queues", "patrols", "stats"}
 
 
 @pytest.mark.parametrize("state", sorted(TERMINAL))

@@ -15,7 +15,7 @@ from tests.store.desk import ATTEMPT, FAULT, QUEUE, STATES, Desk, until
 
 pytestmark = pytest.mark.anyio
 
-BOOKKEEPING = {"leases", "holdings", "turns", "wake", "queues", "patrols", "stats", "failures", "failing"}
+BOOKKEEPING = {"leases", "holdings", "lengths", "turns", "wake", "queues", "patrols", "stats", "failures", "failing"}
 PROGRESS = wire.encode(Progress(1, 2, "half", 1))
 EVERYTHING: dict[str, Any] = {
     "tags": ("a", "b"), "meta": {"who": "me"}, "batch": "b1", "retain_ms": 60_000, "unique": Unique("k"), "unique_key": "k",

@@ -1,4 +1,7 @@
 -- A script that drains must run at maxmemory too. Redis lets a whole script pass once its first write is one that
--- cannot grow memory, so that write comes first, and removes nothing.
--- keys:  leases
-redis.call('ZREM', leases, '')
+-- cannot grow memory, so that write comes first, and removes nothing. Only what takes new data may be refused
+-- there: submit, edit and reserve.
+-- It also proves that tasks can be taken out of `running`: a move adds before it takes away, so that one that fails
+-- half-way loses nothing.
+-- keys:  running
+redis.call('HDEL', running, '')

@@ -4,7 +4,7 @@
 local GROUPS_MAX = 1000
 
 local function unmark_failing(ids)
-  if #ids == 0 or redis.call('EXISTS', faults) == 0 then
+  if #ids == 0 or redis.call('HLEN', faults) == 0 then
     return
   end
   local marks = redis.call('HMGET', faults, unpack(ids))

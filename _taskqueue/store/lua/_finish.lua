@@ -3,7 +3,7 @@
 local ends = {succeeded = succeeded, dead = dead, cancelled = cancelled, expired = expired}
 
 local function count_in_batches(ids, state, step)
-  if redis.call('EXISTS', batch_of) == 0 then
+  if redis.call('HLEN', batch_of) == 0 then
     return
   end
   local found = redis.call('HMGET', batch_of, unpack(ids))
@@ -14,7 +14,20 @@ local function count_in_batches(ids, state, step)
   end
 end
 
-local function finish(state, ids)
+local function time_forgetting(ids)
+  if redis.call('HLEN', retains) == 0 then
+    return
+  end
+  local kept = redis.call('HMGET', retains, unpack(ids))
+  for i = 1, #ids do
+    if kept[i] then
+      redis.call('ZADD', forgets, now + kept[i], ids[i])
+    end
+  end
+end
+
+-- leave takes the tasks out of where they were, once they are where they go.
+local function finish(state, ids, leave)
   if #ids == 0 then
     return
   end
@@ -23,19 +36,13 @@ local function finish(state, ids)
     scores[i * 2 - 1] = now
     scores[i * 2] = ids[i]
   end
-  redis.call('ZADD', ends[state], unpack(scores))
-  count_in_batches(ids, state, 1)
-  if redis.call('EXISTS', retains) == 1 then
-    local kept = redis.call('HMGET', retains, unpack(ids))
-    for i = 1, #ids do
-      if kept[i] then
-        redis.call('ZADD', forgets, now + kept[i], ids[i])
-      end
-    end
-  end
+  time_forgetting(ids)
   if state ~= 'dead' then
     unmark_failing(ids)
   end
+  redis.call('ZADD', ends[state], unpack(scores))
+  leave(ids)
+  count_in_batches(ids, state, 1)
   tally(state, #ids)
   tell(state, ids)
 end

@@ -1,4 +1,5 @@
--- Remove tasks with everything that hangs on them. The caller has taken them out of their state index.
+-- Remove tasks with everything that hangs on them, the record last. The caller then takes them out of their state index:
+-- what failed half-way is still there, and can be removed again.
 -- keys:  records, outcomes, tries, history, progress, logs, checkpoints, expiries, labelled, labels, uniques, unique_of, unique_ends, batch_of, batches, retains, forgets, faults
 local function drop_fields(side, ids)
   if redis.call('EXISTS', side) == 1 then
@@ -67,7 +68,6 @@ local function drop_from_batches(ids)
 end
 
 local function forget(ids)
-  redis.call('HDEL', records, unpack(ids))
   redis.call('HDEL', outcomes, unpack(ids))
   redis.call('ZREM', expiries, unpack(ids))
   redis.call('ZREM', forgets, unpack(ids))
@@ -79,4 +79,5 @@ local function forget(ids)
   drop_labels(ids)
   drop_keys(ids)
   drop_from_batches(ids)
+  redis.call('HDEL', records, unpack(ids))
 end

@@ -20,8 +20,8 @@ local function promote(index, limit)
     scores[#scores + 1] = string.format('%.0f', ready - (score - ready) * 16 * head_start_ms)
     scores[#scores + 1] = due[i]
   end
-  redis.call('ZREM', index, unpack(ids))
   redis.call('ZADD', pending, unpack(scores))
+  redis.call('ZREM', index, unpack(ids))
   tell('pending', ids)
   return #ids, now - math.floor(tonumber(due[2])), redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')[2]
 end
@@ -39,18 +39,23 @@ end
 
 local function expire(limit)
   local ids = redis.call('ZRANGE', expiries, '-inf', string.format('%.0f', now), 'BYSCORE', 'LIMIT', 0, limit)
-  local gone = {}
+  if #ids == 0 then
+    return 0
+  end
+  local gone, from = {}, {}
   for i = 1, #ids do
-    local id = ids[i]
-    local left = redis.call('ZREM', pending, id) + redis.call('ZREM', scheduled, id)
-      + redis.call('ZREM', retrying, id) + redis.call('ZREM', unroutable, id)
-    if left > 0 then
-      gone[#gone + 1] = id
+    for _, place in ipairs({pending, scheduled, retrying, unroutable}) do
+      if redis.call('ZSCORE', place, ids[i]) then
+        gone[#gone + 1], from[#from + 1] = ids[i], place
+        break
+      end
     end
   end
-  if #ids > 0 then
-    redis.call('ZREM', expiries, unpack(ids))
-    finish('expired', gone)
-  end
+  finish('expired', gone, function()
+    for i = 1, #gone do
+      redis.call('ZREM', from[i], gone[i])
+    end
+  end)
+  redis.call('ZREM', expiries, unpack(ids))
   return #ids
 end

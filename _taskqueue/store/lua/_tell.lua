@@ -1,4 +1,5 @@
 -- Events for those who watch: written only while a watcher keeps the key `watched` alive, so that nobody else pays.
+-- No task fails for an event.
 -- keys:  watched, events
 local listening
 local function tell(what, ids)
@@ -10,6 +11,6 @@ local function tell(what, ids)
   end
   if listening then
     local some = #ids > 200 and {unpack(ids, 1, 200)} or ids
-    redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'what', what, 'count', #ids, 'ids', table.concat(some, ' '))
+    redis.pcall('XADD', events, 'MAXLEN', '~', 2000, '*', 'what', what, 'count', #ids, 'ids', table.concat(some, ' '))
   end
 end

@@ -1,4 +1,5 @@
--- Who keeps others from a unique key now, and its state: the holder while it lives, or whatever it does until its time is up.
+-- Who keeps others from a unique key now, its state, and until when: the holder while it lives, or whatever it does, even
+-- when it is forgotten, until its time is up.
 -- keys:  uniques, unique_ends
 local function holder_of(key)
   local held = redis.call('HGET', uniques, key)
@@ -9,7 +10,7 @@ local function holder_of(key)
   local id, mode = string.match(held, '^(.*)|(.)$')
   local state = find(id)
   if mode == 't' or (state and not ends[state]) then
-    return id, state
+    return id, state, until_ms
   end
   return false
 end

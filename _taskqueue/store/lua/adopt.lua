@@ -1,13 +1,14 @@
 -- Make held tasks pending again, for a worker that knows their names.
--- keys:  unroutable, pending, wake
+-- keys:  leases, unroutable, pending, wake
 -- args:  ...
 -- rest:  per task: id, pending score
--- uses:  wake
+-- uses:  sound, check, drain, wake
 -- gives: how many
 local count = 0
 for i = rest + 1, #ARGV, 2 do
-  if redis.call('ZREM', unroutable, ARGV[i]) == 1 then
+  if redis.call('ZSCORE', unroutable, ARGV[i]) then
     redis.call('ZADD', pending, ARGV[i + 1], ARGV[i])
+    redis.call('ZREM', unroutable, ARGV[i])
     count = count + 1
   end
 end

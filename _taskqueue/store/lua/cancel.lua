@@ -3,20 +3,24 @@
 -- keys:  leases, expiries, cancelling
 -- args:  ...
 -- rest:  ids
--- uses:  drain, now, tell, tally, find, fail, finish
+-- uses:  sound, check, drain, now, tell, tally, find, fail, finish
 -- gives: per task the state it was in, or '' when it is unknown
-local was, gone = {}, {}
+local was, gone, from = {}, {}, {}
 for i = rest + 1, #ARGV do
   local id = ARGV[i]
   local state, seen, index = find(id)
-  was[#was + 1] = state or ''
+  was[#was + 1] = not from[id] and state or ''
   if state == 'running' then
     redis.call('HSET', cancelling, id, string.match(seen, '^(.-)|'))
-  elseif state and not ends[state] then
-    redis.call('ZREM', index, id)
-    redis.call('ZREM', expiries, id)
+  elseif state and not ends[state] and not from[id] then
     gone[#gone + 1] = id
+    from[id] = index
   end
 end
-finish('cancelled', gone)
+finish('cancelled', gone, function()
+  for i = 1, #gone do
+    redis.call('ZREM', from[gone[i]], gone[i])
+    redis.call('ZREM', expiries, gone[i])
+  end
+end)
 return was

@@ -1,8 +1,8 @@
--- Change the settings of a queue; an empty value takes one away.
--- keys:  settings
+-- Change the settings of a queue; an empty value takes one away. At maxmemory too: a full queue can be paused.
+-- keys:  leases, settings
 -- args:  ...
 -- rest:  name, value, …
--- uses:  now, wake
+-- uses:  drain, now, wake
 -- gives: all settings as name, value, …
 for i = rest + 1, #ARGV, 2 do
   if ARGV[i + 1] == '' then

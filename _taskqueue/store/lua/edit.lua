@@ -2,7 +2,7 @@
 -- moves: pending -> scheduled; scheduled -> pending
 -- keys:  records, expiries, labelled, labels
 -- args:  id, seen, record, old_priority:number, priority:number, run_at_ms, labels_new, head_start_ms:number
--- uses:  now, wake, tell, tally, find, fail, finish
+-- uses:  sound, check, now, wake, tell, tally, find, fail, finish
 -- gives: {state it is in, 1 when it was changed, 0 when not, -1 when the record is not the one seen}
 local state, score, index = find(id)
 if not state then
@@ -37,7 +37,6 @@ end
 if target == unroutable then
   return {state, 1}
 end
-redis.call('ZREM', index, id)
 if target == pending then
   local ready = index == pending and not due and score + old_priority * head_start_ms or now
   redis.call('ZADD', pending, string.format('%.0f', ready - priority * head_start_ms), id)
@@ -45,6 +44,9 @@ if target == pending then
 else
   redis.call('ZADD', target, (due or math.floor(score)) + priority / 16, id)
   state = target == scheduled and 'scheduled' or 'retrying'
+end
+if target ~= index then
+  redis.call('ZREM', index, id)
 end
 leave_token()
 tell(state, {id})

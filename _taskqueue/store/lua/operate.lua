@@ -1,4 +1,5 @@
--- Take a running operation in hand for a while, so that one process at a time works on it.
+-- Take a running operation in hand for a while, so that one process at a time works on it. At maxmemory too: the first
+-- write removes nothing.
 -- keys:  operations, operators
 -- args:  id, operator, hold_ms:number
 -- uses:  now
@@ -12,5 +13,6 @@ if not text then
   redis.call('HDEL', operators, id)
   return ''
 end
+redis.call('HDEL', operators, '')
 redis.call('HSET', operators, id, operator .. '|' .. (now + hold_ms))
 return text

@@ -2,7 +2,7 @@
 -- moves: scheduled, retrying -> pending; scheduled, pending, retrying -> expired
 -- keys:  pending, scheduled, retrying, uniques, unique_ends
 -- args:  head_start_ms:number, limit:number
--- uses:  now, wake, tell, tally, fail, finish, move
+-- uses:  sound, check, drain, now, wake, tell, tally, fail, finish, move
 -- gives: {promoted, worst lateness ms, expired, µs to the next due task or -1}
 local gone = expire(limit)
 local promoted, late, due_in = promote_all(limit)
@@ -11,7 +11,7 @@ if promoted > 0 then
 end
 local over = redis.call('ZRANGE', unique_ends, '-inf', now, 'BYSCORE', 'LIMIT', 0, limit)
 if #over > 0 then
-  redis.call('ZREM', unique_ends, unpack(over))
   redis.call('HDEL', uniques, unpack(over))
+  redis.call('ZREM', unique_ends, unpack(over))
 end
 return {promoted, late, gone, due_in}

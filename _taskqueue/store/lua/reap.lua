@@ -1,10 +1,10 @@
 -- Take tasks back from a lease that has run out. The first call ends the lease, so its late answers are refused.
 -- Each task is guarded by the claim the caller saw, and the expiry is read again here: a lease renewed meanwhile is left alone.
 -- moves: running -> pending, retrying, dead, cancelled
--- keys:  leases, holdings, turns, running, pending, retrying, cancelling, outcomes, tries, history
+-- keys:  leases, holdings, lengths, turns, running, pending, retrying, cancelling, outcomes, tries, history
 -- args:  lease, ...
 -- rest:  per task: id, claim seen, verdict, number = delay_ms * 16 + priority, history entry, outcome, fault
--- uses:  drain, now, wake, held, tell, tally, fail, finish, move
+-- uses:  sound, check, drain, now, wake, held, tell, tally, fail, finish, move
 -- gives: how many were taken, or -1 when the lease lives
 local expiry = redis.call('ZSCORE', leases, lease)
 if expiry and tonumber(expiry) > now then
@@ -12,7 +12,13 @@ if expiry and tonumber(expiry) > now then
 end
 redis.call('ZREM', leases, lease)
 redis.call('HDEL', holdings, lease)
+redis.call('HDEL', lengths, lease)
 redis.call('HDEL', turns, lease)
+
+local function leave(ids)
+  redis.call('HDEL', running, ids[1])
+  redis.call('HDEL', cancelling, ids[1])
+end
 
 local count, again, back = 0, {}, {}
 for i = rest + 1, #ARGV, 7 do
@@ -20,26 +26,27 @@ for i = rest + 1, #ARGV, 7 do
   if redis.call('HGET', running, id) == seen then
     local claim = read_claim(seen)
     local crashes = claim.crashes
-    redis.call('HDEL', running, id)
     if claim.flag ~= 'p' then
       redis.call('HSET', history, id .. ':' .. (claim.attempt + crashes), ARGV[i + 4])
       crashes = crashes + 1
     end
     redis.call('HSET', tries, id, (claim.attempt - 1) .. '|' .. crashes)
-    if redis.call('HDEL', cancelling, id) == 1 then
-      finish('cancelled', {id})
+    if redis.call('HEXISTS', cancelling, id) == 1 then
+      finish('cancelled', {id}, leave)
     elseif verdict == 'dead' then
       redis.call('HSET', outcomes, id, ARGV[i + 5])
       mark_failing(id, ARGV[i + 6])
-      finish('dead', {id})
+      finish('dead', {id}, leave)
     elseif verdict == 'retry' then
       local number = tonumber(ARGV[i + 3])
       local priority = number % 16
-      wait_in(retrying, id, now + (number - priority) / 16, priority)
       mark_failing(id, ARGV[i + 6])
+      wait_in(retrying, id, now + (number - priority) / 16, priority)
+      leave({id})
       again[#again + 1] = id
     else
       redis.call('ZADD', pending, claim.score, id)
+      leave({id})
       back[#back + 1] = id
     end
     count = count + 1

@@ -3,23 +3,26 @@
 -- keys:  leases
 -- args:  ...
 -- rest:  ids
--- uses:  drain, now, tell, tally, find, fail, finish, forget
+-- uses:  sound, check, drain, now, tell, tally, find, fail, finish, forget
 -- gives: per task the state it was in, or '' when it is unknown; running ones stay
-local was, gone = {}, {}
+local was, gone, from = {}, {}, {}
 for i = rest + 1, #ARGV do
   local id = ARGV[i]
   local state, _, index = find(id)
-  was[#was + 1] = state or ''
-  if state and state ~= 'running' then
-    redis.call('ZREM', index, id)
+  was[#was + 1] = not from[id] and state or ''
+  if state and state ~= 'running' and not from[id] then
+    gone[#gone + 1] = id
+    from[id] = index
     if not ends[state] then
       count_in_batches({id}, 'removed', 1)
     end
-    gone[#gone + 1] = id
   end
 end
 if #gone > 0 then
-  tell('removed', gone)
   forget(gone)
+  for i = 1, #gone do
+    redis.call('ZREM', from[gone[i]], gone[i])
+  end
+  tell('removed', gone)
 end
 return was

@@ -1,9 +1,9 @@
 -- Give failed tasks another try now, or start waiting ones ahead of their time; on request with a fresh history.
 -- moves: retrying, dead, cancelled, expired, scheduled -> pending
--- keys:  outcomes, tries, history, logs, unique_of
+-- keys:  leases, outcomes, tries, history, logs, unique_of
 -- args:  from, reset:number, head_start_ms:number, ...
 -- rest:  per task: id, priority; from lists the states it may come from
--- uses:  now, wake, tell, tally, find, fail, finish, unique
+-- uses:  sound, check, drain, now, wake, tell, tally, find, fail, finish, unique
 -- gives: per task the state it was in, or '' when it is unknown, and 1 when it is pending now; a task stays where it is while another holds its unique key
 local was, moved = {}, {}
 
@@ -39,6 +39,7 @@ for i = rest + 1, #ARGV, 2 do
   local fits = state and string.find(from, state, 1, true) and (not ends[state] or take_key_back(id))
   was[#was + 1], was[#was + 2] = state or '', fits and 1 or 0
   if fits then
+    redis.call('ZADD', pending, string.format('%.0f', now - ARGV[i + 1] * head_start_ms), id)
     redis.call('ZREM', index, id)
     if ends[state] then
       reopen(state, {id})
@@ -48,7 +49,6 @@ for i = rest + 1, #ARGV, 2 do
     if reset == 1 then
       forget_attempts(id)
     end
-    redis.call('ZADD', pending, string.format('%.0f', now - ARGV[i + 1] * head_start_ms), id)
     moved[#moved + 1] = id
   end
 end

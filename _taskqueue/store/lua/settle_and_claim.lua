@@ -1,13 +1,14 @@
 -- Settle finished attempts, promote what is due, claim the next: the hot path in one round trip.
 -- Only the holder of the lease settles; a settlement that comes twice is refused the second time and changes nothing.
--- A call has a turn; one that comes again, or late, settles nothing: its tasks may be claimed anew by this same lease.
+-- A call has a turn, kept when all is settled; one that comes again, or late, settles nothing: its tasks may be claimed
+-- anew by this same lease.
 -- A task with a past counts as started even when it is prefetched: it may be what killed its last worker. One that
 -- lost suspect_at of them starts only with the report `start`, which says whether it runs alone.
 -- moves: running -> succeeded, retrying, scheduled, dead, cancelled, pending; scheduled, retrying -> pending; scheduled, pending, retrying -> expired; pending -> running
 -- keys:  leases, holdings, turns, running, records, pending, unroutable, scheduled, retrying, expiries, outcomes, tries, history, progress, logs, checkpoints, cancelling, patrols, settings
 -- args:  lease, turn:number, lease_ms:number, head_start_ms:number, limit:number, slots:number, bytes_max:number, suspect_at:number, succeeded_count:number, ...
 -- rest:  succeeded_count times (id, outcome), then per other report: verb, id, number, text, text, fault
--- uses:  drain, now, wake, held, tell, tally, fail, finish, move
+-- uses:  sound, drain, now, wake, held, tell, tally, fail, finish, move
 -- gives: nil when the lease is gone, else {now, µs to the next due task or -1, tasks held, newest unroutable, worst lateness ms, refused ids, ids to cancel, paused, claimed: id, score, record …, pasts: index, tries, checkpoint …, ids without a record}
 local expiry = redis.call('ZSCORE', leases, lease)
 if not expiry then
@@ -20,18 +21,26 @@ end
 local repeated = turn > 0 and turn <= tonumber(redis.call('HGET', turns, lease) or 0)
 if repeated then
   succeeded_count = 0
-elseif turn > 0 then
-  redis.call('HSET', turns, lease, turn)
 end
 
 local mark = lease .. '|'
 local mine, refused, left = #mark, {}, 0
-local asked = redis.call('EXISTS', cancelling) == 1
+local asked = redis.call('HLEN', cancelling) > 0
 
-local function leave(id)
-  redis.call('HDEL', running, id)
-  left = left + 1
-  return asked and redis.call('HDEL', cancelling, id) == 1
+local function leave(ids)
+  redis.call('HDEL', running, unpack(ids))
+  if asked then
+    redis.call('HDEL', cancelling, unpack(ids))
+  end
+  left = left + #ids
+end
+
+local function ends_asked(id)
+  if not asked or redis.call('HEXISTS', cancelling, id) == 0 then
+    return false
+  end
+  finish('cancelled', {id}, leave)
+  return true
 end
 
 local function remember(id, claim, entry, fault)
@@ -42,79 +51,78 @@ end
 
 local retried_ids, waiting_ids, snoozed_ids, progressed = {}, {}, {}, {}
 
-local reports = {
-  retry = function(id, claim, number, entry, _, fault)
-    remember(id, claim, entry, fault)
-    if leave(id) then
-      finish('cancelled', {id})
-    else
-      local priority = number % 16
-      wait_in(retrying, id, now + (number - priority) / 16, priority)
-      retried_ids[#retried_ids + 1] = id
-    end
-  end,
-  dead = function(id, claim, number, entry, outcome, fault)
-    remember(id, claim, entry, fault)
-    leave(id)
-    redis.call('HSET', outcomes, id, outcome)
-    finish('dead', {id})
-  end,
-  cancel = function(id, claim, number, entry, outcome)
-    leave(id)
-    redis.call('HSET', outcomes, id, outcome)
-    finish('cancelled', {id})
-  end,
-  snooze = function(id, claim, number)
-    if leave(id) then
-      finish('cancelled', {id})
-    else
-      local priority = number % 16
-      wait_in(scheduled, id, now + (number - priority) / 16, priority)
-      snoozed_ids[#snoozed_ids + 1] = id
-    end
-  end,
-  release = function(id, claim)
-    if leave(id) then
-      finish('cancelled', {id})
-    else
-      redis.call('ZADD', pending, claim.score, id)
-      waiting_ids[#waiting_ids + 1] = id
-      leave_token()
-    end
-  end,
-  hold = function(id, claim)
-    if leave(id) then
-      finish('cancelled', {id})
-    else
-      local number = math.max(now, tonumber(redis.call('HGET', patrols, 'held') or 0) + 1)
-      redis.call('HSET', patrols, 'held', number)
-      redis.call('ZADD', unroutable, number, id)
-      waiting_ids[#waiting_ids + 1] = id
-    end
-  end,
-  progress = function(id, claim, number, text)
-    redis.call('HSET', progress, id, text)
-    progressed[#progressed + 1] = id
-  end,
-  log = function(id, claim, number, text)
-    redis.call('HSET', logs, id .. ':' .. (claim.attempt + claim.crashes), text)
-  end,
-  save = function(id, claim, number, text)
-    redis.call('HSET', checkpoints, id, text)
-  end,
-  start = function(id, claim, number, flag)
-    redis.call('HSET', running, id, write_claim(claim, flag))
-  end,
-}
-
 local others = rest + succeeded_count * 2
-for i = others + 1, repeated and 0 or #ARGV, 6 do
-  local id = ARGV[i + 1]
-  local held = redis.call('HGET', running, id)
-  if held and string.sub(held, 1, mine) == mark then
-    reports[ARGV[i]](id, read_claim(held), tonumber(ARGV[i + 2]), ARGV[i + 3], ARGV[i + 4], ARGV[i + 5])
-  else
-    refused[#refused + 1] = id
+if #ARGV > others and not repeated then
+  local wrong = sound()
+  if wrong then
+    return wrong
+  end
+  local reports = {
+    retry = function(id, claim, number, entry, _, fault)
+      remember(id, claim, entry, fault)
+      if not ends_asked(id) then
+        local priority = number % 16
+        wait_in(retrying, id, now + (number - priority) / 16, priority)
+        leave({id})
+        retried_ids[#retried_ids + 1] = id
+      end
+    end,
+    dead = function(id, claim, number, entry, outcome, fault)
+      remember(id, claim, entry, fault)
+      redis.call('HSET', outcomes, id, outcome)
+      finish('dead', {id}, leave)
+    end,
+    cancel = function(id, claim, number, entry, outcome)
+      redis.call('HSET', outcomes, id, outcome)
+      finish('cancelled', {id}, leave)
+    end,
+    snooze = function(id, claim, number)
+      if not ends_asked(id) then
+        local priority = number % 16
+        wait_in(scheduled, id, now + (number - priority) / 16, priority)
+        leave({id})
+        snoozed_ids[#snoozed_ids + 1] = id
+      end
+    end,
+    release = function(id, claim)
+      if not ends_asked(id) then
+        redis.call('ZADD', pending, claim.score, id)
+        leave({id})
+        waiting_ids[#waiting_ids + 1] = id
+        leave_token()
+      end
+    end,
+    hold = function(id, claim)
+      if not ends_asked(id) then
+        local number = math.max(now, tonumber(redis.call('HGET', patrols, 'held') or 0) + 1)
+        redis.call('HSET', patrols, 'held', number)
+        redis.call('ZADD', unroutable, number, id)
+        leave({id})
+        waiting_ids[#waiting_ids + 1] = id
+      end
+    end,
+    progress = function(id, claim, number, text)
+      redis.call('HSET', progress, id, text)
+      progressed[#progressed + 1] = id
+    end,
+    log = function(id, claim, number, text)
+      redis.call('HSET', logs, id .. ':' .. (claim.attempt + claim.crashes), text)
+    end,
+    save = function(id, claim, number, text)
+      redis.call('HSET', checkpoints, id, text)
+    end,
+    start = function(id, claim, number, flag)
+      redis.call('HSET', running, id, write_claim(claim, flag))
+    end,
+  }
+  for i = others + 1, #ARGV, 6 do
+    local id = ARGV[i + 1]
+    local held = redis.call('HGET', running, id)
+    if held and string.sub(held, 1, mine) == mark then
+      reports[ARGV[i]](id, read_claim(held), tonumber(ARGV[i + 2]), ARGV[i + 3], ARGV[i + 4], ARGV[i + 5])
+    else
+      refused[#refused + 1] = id
+    end
   end
 end
 
@@ -136,16 +144,14 @@ if succeeded_count > 0 then
     end
   end
   if #done > 0 then
-    redis.call('HDEL', running, unpack(done))
     redis.call('HSET', outcomes, unpack(outcome_pairs))
-    finish('succeeded', done)
-    if asked then
-      redis.call('HDEL', cancelling, unpack(done))
-    end
-    left = left + #done
+    finish('succeeded', done, leave)
   end
 end
 
+if turn > 0 and not repeated then
+  redis.call('HSET', turns, lease, turn)
+end
 tally('retried', #retried_ids)
 tell('retrying', retried_ids)
 tell('pending', waiting_ids)
@@ -157,32 +163,35 @@ if expire(1000) == 1000 or paused == 1 then
   limit = 0
 end
 local promoted, late, due_in = promote_all(500)
+local newest = redis.call('ZRANGE', unroutable, -1, -1, 'WITHSCORES')[2]
 
 local claimed, claimed_ids, pasts, missing, taken, bytes, chunk = {}, {}, {}, {}, 0, 0, 8
-local retried = limit > 0 and redis.call('EXISTS', tries) == 1
-local saved = limit > 0 and redis.call('EXISTS', checkpoints) == 1
-local last, full = false, false
+local retried = limit > 0 and redis.call('HLEN', tries) > 0
+local saved = limit > 0 and redis.call('HLEN', checkpoints) > 0
+local last, more = false, false
 while taken < limit and not last do
   local wanted = math.min(chunk, limit - taken)
-  local popped = redis.call('ZPOPMIN', pending, wanted)
-  local count = #popped / 2
+  local first = redis.call('ZRANGE', pending, 0, wanted, 'WITHSCORES')  -- and one that tells whether there is more
+  local count, looked = math.min(#first / 2, wanted), 0
   if count == 0 then
     break
   end
   last = count < wanted
   local ids, values = {}, {}
   for i = 1, count do
-    ids[i] = popped[i * 2 - 1]
+    ids[i] = first[i * 2 - 1]
   end
   local bodies = redis.call('HMGET', records, unpack(ids))
   local past = retried and redis.call('HMGET', tries, unpack(ids))
   local kept = saved and redis.call('HMGET', checkpoints, unpack(ids))
   for i = 1, count do
-    local id, score, body = ids[i], popped[i * 2], bodies[i]
-    if body and (full or bytes > 0 and bytes + #body > bytes_max) then
-      redis.call('ZADD', pending, score, id)
-      last, full = true, true
-    elseif body then
+    local id, score, body = ids[i], first[i * 2], bodies[i]
+    if body and bytes > 0 and bytes + #body > bytes_max then
+      last = true
+      break
+    end
+    looked = i
+    if body then
       local attempt, crashes = 1, 0
       local flag = taken < slots and 's' or 'p'
       local before = past and past[i] or '0|0'
@@ -211,6 +220,10 @@ while taken < limit and not last do
   if #values > 0 then
     redis.call('HSET', running, unpack(values))
   end
+  if looked > 0 then
+    redis.call('ZREMRANGEBYRANK', pending, 0, looked - 1)
+  end
+  more = #first / 2 > looked
   chunk = math.min(chunk * 2, math.max(1, math.floor(bytes_max / (bytes / math.max(taken, 1) + 1))))
 end
 
@@ -218,7 +231,7 @@ tally('claimed', taken)
 tell('running', claimed_ids)
 
 local holding = redis.call('HINCRBY', holdings, lease, taken - left)
-if taken + promoted > 0 and redis.call('ZCARD', pending) > 0 then
+if more or promoted > 0 and limit == 0 and redis.call('ZCARD', pending) > 0 then
   leave_token()
 end
 local to_cancel = {}
@@ -230,5 +243,4 @@ if asked then
     end
   end
 end
-local newest = redis.call('ZRANGE', unroutable, -1, -1, 'WITHSCORES')[2]
 return {now, due_in, holding, tonumber(newest) or 0, late, refused, to_cancel, paused, claimed, pasts, missing}

@@ -1,12 +1,13 @@
 -- Accept new tasks of one queue: records stored, ids put where they wait.
--- Ids already known are skipped, so sending the same call again changes nothing. The first write can grow memory,
--- so at maxmemory the whole call is refused.
+-- Ids already known are skipped, so sending the same call again changes nothing; what makes an id known is its record,
+-- which is therefore written when the task stands in its place. The first write can grow memory, so at maxmemory the whole
+-- call is refused.
 -- moves: new -> pending, scheduled; scheduled, pending, retrying -> cancelled
 -- keys:  records, expiries, settings, labelled, unique_of
 -- args:  head_start_ms:number, plain_count:number, ...
 -- rest:  plain_count times id, record, terms = priority, or "priority;delay_ms;run_at_ms;expires_in_ms"; then per other task also: unique key, while, its end in ms or '', on conflict, batch, retain ms or '', labels joined by newlines
--- uses:  now, wake, tell, tally, find, fail, finish, unique
--- gives: {tasks accepted now, tasks known before, per task not accepted: id, why = full or duplicate or conflict, id of the holder}
+-- uses:  sound, now, wake, tell, tally, find, fail, finish, unique
+-- gives: {now, tasks accepted now, tasks known before, per task not accepted: id, why = full or duplicate or conflict, id of the holder, its state or '', until when in ms or ''}
 local ids, at, fresh, known, denied = {}, {}, {}, 0, {}
 local others = rest + plain_count * 3
 for i = rest + 1, others, 3 do
@@ -16,27 +17,37 @@ for i = others + 1, #ARGV, 10 do
   ids[#ids + 1], at[#at + 1] = ARGV[i], i
 end
 
-local function deny(id, why, holder)
-  denied[#denied + 1], denied[#denied + 2], denied[#denied + 3] = id, why, holder
+local function deny(id, why, holder, state, until_ms)
+  for _, word in ipairs({id, why, holder, state or '', until_ms or ''}) do
+    denied[#denied + 1] = word
+  end
 end
 
 local taken = {}
 local function replace(holder)
-  if redis.call('ZREM', pending, holder) + redis.call('ZREM', scheduled, holder)
-    + redis.call('ZREM', retrying, holder) + redis.call('ZREM', unroutable, holder) == 0 then
+  local state, _, index = find(holder)
+  if not state or state == 'running' or ends[state] then
     return false
   end
-  redis.call('ZREM', expiries, holder)
-  finish('cancelled', {holder})
+  finish('cancelled', {holder}, function()
+    redis.call('ZREM', index, holder)
+    redis.call('ZREM', expiries, holder)
+  end)
   return true
 end
 
 -- gives: whether the task may be stored, and whether it takes the place of another
 local function take_key(id, key, mode, until_ms, on_conflict, has_room)
-  local holder = taken[key] or holder_of(key)
+  local holder, state, until_held = taken[key], 'pending', nil
+  if not holder then
+    holder, state, until_held = holder_of(key)
+  end
+  if holder == id and state then  -- what a call left that failed half-way
+    holder = false
+  end
   local replaced = holder and on_conflict == 'replace' and replace(holder)
   if holder and not replaced then
-    deny(id, on_conflict == 'return' and 'duplicate' or 'conflict', holder)
+    deny(id, on_conflict == 'return' and 'duplicate' or 'conflict', holder, state, until_held)
     return false
   end
   if not has_room and not replaced then
@@ -61,7 +72,12 @@ if room ~= math.huge then
 end
 
 local before = redis.call('HMGET', records, unpack(ids))
-if #ARGV > others then  -- what takes a key may write what cannot grow memory first
+if #ARGV > others then
+  local wrong = sound()
+  if wrong then
+    return wrong
+  end
+  -- what takes a key may write what cannot grow memory first
   redis.call('HSET', records, '', 1)
   redis.call('HDEL', records, '')
 end
@@ -95,14 +111,23 @@ local function keep_extras(id, place)
   local batch, retain, text = ARGV[place + 7], ARGV[place + 8], ARGV[place + 9]
   if batch ~= '' then
     redis.call('HSET', batch_of, id, batch)
-    redis.call('HINCRBY', batches, batch .. '|total', 1)
-    redis.call('HINCRBY', batches, batch .. '|kept', 1)
   end
   if retain ~= '' then
     redis.call('HSET', retains, id, retain)
   end
   if text ~= '' then
     keep_labels(id, text)
+  end
+end
+
+-- Once for each task: when it is known, so that none is counted twice.
+local function count_batches()
+  for i = 1, #fresh do
+    local batch = fresh[i] > others and ARGV[fresh[i] + 7] or ''
+    if batch ~= '' then
+      redis.call('HINCRBY', batches, batch .. '|total', 1)
+      redis.call('HINCRBY', batches, batch .. '|kept', 1)
+    end
   end
 end
 
@@ -135,23 +160,25 @@ for i = 1, #fresh do
   end
 end
 
-if #fresh > 0 then
-  redis.call('HSET', records, unpack(pairs_))
-  tally('submitted', #fresh)
-  tell('submitted', accepted)
-end
+local first = #delayed > 0 and redis.call('ZRANGE', scheduled, 0, 0)[1]
 if #deadlines > 0 then
   redis.call('ZADD', expiries, unpack(deadlines))
 end
 if #ready > 0 then
   redis.call('ZADD', pending, unpack(ready))
-  leave_token()
 end
 if #delayed > 0 then
-  local first = redis.call('ZRANGE', scheduled, 0, 0)[1]
   redis.call('ZADD', scheduled, unpack(delayed))
-  if redis.call('ZRANGE', scheduled, 0, 0)[1] ~= first then
-    leave_token()
-  end
 end
-return {#fresh, known, unpack(denied)}
+if #fresh > 0 then
+  redis.call('HSET', records, unpack(pairs_))
+  if #ARGV > others then
+    count_batches()
+  end
+  tally('submitted', #fresh)
+  tell('submitted', accepted)
+end
+if #ready > 0 or #delayed > 0 and redis.call('ZRANGE', scheduled, 0, 0)[1] ~= first then
+  leave_token()
+end
+return {now, #fresh, known, unpack(denied)}

@@ -1,8 +1,10 @@
--- Roll old minutes of the statistics up into hours, and drop hours that are too old: up to a day's at a call.
+-- Roll old minutes of the statistics up into hours, and drop hours that are too old: up to a day's at a call. At maxmemory
+-- too: the first write removes nothing.
 -- keys:  stats
 -- args:  minutes_kept:number, hours_kept:number
 -- uses:  now
 -- gives: how many minutes were rolled up
+redis.call('HDEL', stats, '')
 local series = {'submitted', 'claimed', 'succeeded', 'retried', 'dead', 'cancelled', 'expired', 'lost'}
 local oldest = math.floor(now / 60000) - minutes_kept
 local from = tonumber(redis.call('HGET', stats, 'rolled') or oldest - 60)
