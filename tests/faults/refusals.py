@@ -14,6 +14,7 @@ import redis
 
 from tests.faults.outages import judge_answers, ready, resumed, seconds_until, whole
 from tests.faults.trial import BACK_S, LEASE_S, SLOTS, Trial, scenario
+from tests.program import Program
 
 
 @contextlib.contextmanager
@@ -36,27 +37,41 @@ def meanwhile(action: Callable[[], object], every_s: float) -> Iterator[list[int
         thread.join(5)
 
 
-@scenario("store-full", "A store at its memory limit refuses submissions and lets everything that drains go on; nothing runs twice.")
+@scenario(
+    "store-full", "A store at its memory limit refuses submissions; whoever starts then starts, and all that waits drains; nothing runs twice."
+)
 def store_full(trial: Trial) -> None:
-    """Row 8: maxmemory with noeviction, set below what is used, under load."""
-    server, api, _ = whole(trial, "--maxmemory-policy", "noeviction")
-    trial.bulk(api, trial.count(2000, 300), seconds=0.1)
-    before = len(trial.ledger.finished())
+    """Row 8: maxmemory with noeviction, set below what is used, under load; API and worker are replaced meanwhile."""
+    server, first_api, first_worker = whole(trial, "--maxmemory-policy", "noeviction")
+    waiting = trial.bulk(first_api, trial.count(2000, 300), seconds=0.1)
     server.call("CONFIG", "SET", "maxmemory", "1mb")
+    full_at = time.time()
+    statuses = [_end_in_order(trial, program) for program in (first_worker, first_api)]
+    api, _ = trial.program("api"), trial.program("worker")
     load = trial.load(api, rate=100)
     full_s = max(2 * LEASE_S, 20 * trial.scale)
     time.sleep(full_s)
-    drained = len(trial.ledger.finished()) - before
+    left = set(waiting) - trial.ledger.finished()
+    ends = [one["state"] for one in trial.states(api, waiting)]
+    full_s = time.time() - full_at
     server.call("CONFIG", "SET", "maxmemory", "0")
     cured = time.time()
     trial.recovered(resumed(trial, cured), BACK_S)
     time.sleep(1)
     load.stop()
     trial.drained()
-    trial.faults = f"1 × OOM, {full_s:g} s"
-    trial.expect(f"ended while the store was full {drained} ≥ {SLOTS}", drained >= SLOTS)
+    trial.faults = f"1 × OOM, {full_s:.0f} s"
+    trial.expect(f"statuses of those that were told to stop {statuses} = [0, 0]", statuses == [0, 0])
+    trial.expect(f"of {len(waiting)} that waited when the store got full {len(left)} did not run then", not left)
+    trial.expect(f"of these {ends.count('succeeded')} were recorded then", ends.count("succeeded") == len(waiting))
     trial.expect(f"refused with 503: {load.answers['503']} > 0", load.answers["503"] > 0)
     judge_answers(trial, load)
+
+
+def _end_in_order(trial: Trial, program: Program) -> int:
+    """SIGTERM, which is meant; gives the exit status."""
+    trial.ended.append(program)
+    return program.stop()
 
 
 @scenario("store-read-only", "The master becomes a replica of nothing for a while: workers wait, running tasks are recorded after it.")

@@ -112,6 +112,8 @@ def working(store: Store, metrics: Metrics) -> Working:
 async def lose(store: Store, metrics: Metrics, queue: str = "default", max_crashes: int = 3) -> int:
     """Let every lease of the queue run out and take its tasks back; gives how many."""
     impatient = Store(store.connector, metrics, namespace=store.namespace, lease_ms=1, max_crashes=max_crashes)
+    for lease in await store.live_leases(queue):
+        await store.command("test", "HSET", store.key("lengths", queue), lease, 1)
     reaper = Reaper(impatient, metrics, pause_ms=60_000)
     taken = 0
     with anyio.fail_after(WAIT_S):

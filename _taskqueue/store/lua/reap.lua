@@ -10,11 +10,6 @@ local expiry = redis.call('ZSCORE', leases, lease)
 if expiry and tonumber(expiry) > now then
   return -1
 end
-redis.call('ZREM', leases, lease)
-redis.call('HDEL', holdings, lease)
-redis.call('HDEL', lengths, lease)
-redis.call('HDEL', turns, lease)
-
 local function leave(ids)
   redis.call('HDEL', running, ids[1])
   redis.call('HDEL', cancelling, ids[1])
@@ -52,6 +47,10 @@ for i = rest + 1, #ARGV, 7 do
     count = count + 1
   end
 end
+redis.call('HDEL', holdings, lease)
+redis.call('HDEL', lengths, lease)
+redis.call('HDEL', turns, lease)
+redis.call('ZREM', leases, lease)
 tally('lost', count)
 tell('retrying', again)
 tell('pending', back)
