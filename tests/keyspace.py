@@ -78,14 +78,14 @@ def _read(name: str, kind: str, reply: Any) -> Any:
 
 def check_queue(space: Keyspace) -> None:
     """Every task is in exactly one state, and all that hangs on tasks agrees with it; fails with what is wrong."""
-    states = _check_states(space)
+    states = check_states(space)
     for check in (_check_nothing_left, _check_claims, _check_pasts, _check_ends, _check_batches):
         check(space, states)
     for look in (_check_leases, _check_labels, _check_uniques, _check_failures):
         look(space)
 
 
-def _check_states(space: Keyspace) -> dict[bytes, str]:
+def check_states(space: Keyspace) -> dict[bytes, str]:
     states: dict[bytes, str] = {}
     for name in (*INDEXES, "running"):
         for task_id in space[name]:

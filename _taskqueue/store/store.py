@@ -14,7 +14,7 @@ from _taskqueue.domain.beat import Beat, read_beat
 from _taskqueue.domain.durability import Durability
 from _taskqueue.domain.errors import UsageError
 from _taskqueue.domain.states import State
-from _taskqueue.domain.task import MAX_CRASHES_DEFAULT, Claim, Record, Submission
+from _taskqueue.domain.task import MAX_CRASHES_DEFAULT, Claim, Outcome, Record, Submission
 from _taskqueue.metrics import Metrics
 from _taskqueue.store import wire
 from _taskqueue.store.answers import (
@@ -42,6 +42,8 @@ SUBMIT_MAX = 1_000
 CLAIM_BYTES_MAX = 4 * 1024 * 1024
 ATTEMPTS_SHOWN_MAX = 50
 PAGE = 500
+SEEK_PAGE = 100
+"""Records are read with their payloads."""
 MINUTES_KEPT, HOURS_KEPT = 180, 168
 """Statistics: three hours by the minute, a week by the hour."""
 
@@ -308,6 +310,21 @@ class Store(DurableCalls):
             number = pack_number(one.delay_ms, one.priority)
             args += (one.held.id, one.held.value, one.verdict, number, wire.encode(one.attempt), outcome, one.fault)
         return int(await self.run("reap", queue, lease, *args))
+
+    async def outcomes(self, queue: str, ids: Sequence[bytes]) -> list[Outcome | None]:
+        """How these tasks ended, in order; None for those that did not."""
+        packed = await self.command("outcomes", "HMGET", self.key("outcomes", queue), *ids)
+        return [wire.decode_outcome(one) if one else None for one in packed]
+
+    async def stateless(self, queue: str, cursor: int) -> tuple[int, list[bytes]]:
+        """A page of ids whose records are in no state; a cursor of 0 begins and ends the walk."""
+        cursor, found = await self.run("seek", queue, cursor, SEEK_PAGE)
+        return int(cursor), found
+
+    async def mend(self, queue: str, places: Iterable[tuple[bytes, State, int]]) -> int:
+        """Give tasks in no state one: id, state (pending, succeeded or dead), priority; gives how many."""
+        flat = [part for task_id, state, priority in places for part in (task_id, state.value, priority)]
+        return int(await self.run("mend", queue, self.head_start_ms, *flat))
 
     async def trim(self, queue: str) -> int:
         """Roll old minutes of the statistics up into hours."""

@@ -14,6 +14,7 @@ from _taskqueue.domain.states import State
 from _taskqueue.metrics import Metrics
 from _taskqueue.settings import Settings
 from _taskqueue.store.store import PAGE, Store
+from _taskqueue.upkeep.mender import Mender
 from _taskqueue.upkeep.reaper import Reaper
 from _taskqueue.upkeep.retention import Retention
 
@@ -39,6 +40,7 @@ class Scheduler:
         longest = TICK_BESIDE_WORKER_S if "worker" in settings.roles else TICK_S
         self._tick_s = min(longest, settings.lease_s / 6)
         self._reaper = Reaper(store, metrics, pause_ms=max(1000, round(self._tick_s * 3000 * 1.5)))
+        self._mender = Mender(store)
         self._retention = Retention(store, metrics, settings)
         self._trimmed_at = -TRIM_S
         self._refused: dict[str, str] = {}
@@ -79,6 +81,7 @@ class Scheduler:
         await self._promote(queue)
         await self._reaper.reap(queue)
         await self._retention.prune(queue, state)
+        await self._mender.mend(queue)
         if trims:
             await self._store.trim(queue)
 

@@ -11,7 +11,7 @@ import anyio
 
 from _taskqueue.domain.ids import IdMint
 from _taskqueue.domain.states import State
-from _taskqueue.domain.task import Attempt, Ending, Failure, Outcome, fault_of
+from _taskqueue.domain.task import Attempt, Ending, Failure, Outcome, Unique, fault_of
 from _taskqueue.store import wire
 from _taskqueue.store.answers import Answer, Exchange, Sight, pack_number
 from _taskqueue.store.store import Store
@@ -43,8 +43,20 @@ class Desk:
     async def submit(self, count: int = 1, **terms: Any) -> list[str]:
         """New tasks with these terms; their ids."""
         ids = [self._new_id() for _ in range(count)]
-        await self.store.submit(QUEUE, [(task_id, submission(**terms)) for task_id in ids])
+        await self.store.submit(QUEUE, [(task_id, submission(**self.more(terms))) for task_id in ids])
         return ids
+
+    def more(self, terms: dict[str, Any]) -> dict[str, Any]:
+        """What a task gets beside what a test asks for: nothing here."""
+        return terms
+
+    def everything(self) -> dict[str, Any]:
+        """All that can hang on a task, under a unique key of its own."""
+        key = f"key {self._new_id()}"
+        return {
+            "tags": ("a", "b"), "meta": {"who": "me"}, "batch": "b1", "retain_ms": 60_000, "expires_in_ms": 90_000,
+            "unique": Unique(key), "unique_key": key,
+        }  # fmt: skip
 
     async def submit_to(self, queue: str, route: int, **terms: Any) -> str:
         """A new task in another queue; its id."""

@@ -7,6 +7,7 @@ local function count_in_batches(ids, state, step)
     return
   end
   local found = redis.call('HMGET', batch_of, unpack(ids))
+  redis.call('ZADD', ends.dead, 'XX', 0, '')  -- adds nothing; what would fail fails before anything is counted
   for i = 1, #ids do
     if found[i] then
       redis.call('HINCRBY', batches, found[i] .. '|' .. state, step)
@@ -40,9 +41,9 @@ local function finish(state, ids, leave)
   if state ~= 'dead' then
     unmark_failing(ids)
   end
+  count_in_batches(ids, state, 1)
   redis.call('ZADD', ends[state], unpack(scores))
   leave(ids)
-  count_in_batches(ids, state, 1)
   tally(state, #ids)
   tell(state, ids)
 end

@@ -1,6 +1,6 @@
 -- Change a waiting task: its record is replaced if nobody changed it meanwhile, and it moves to its new place.
 -- moves: pending -> scheduled; scheduled -> pending
--- keys:  records, expiries, labelled, labels
+-- keys:  leases, records, expiries, labelled, labels
 -- args:  id, seen, record, old_priority:number, priority:number, run_at_ms, labels_new, head_start_ms:number
 -- uses:  sound, check, now, wake, tell, tally, find, fail, finish
 -- gives: {state it is in, 1 when it was changed, 0 when not, -1 when the record is not the one seen}
@@ -14,6 +14,9 @@ end
 if redis.call('HGET', records, id) ~= seen then
   return {state, -1}
 end
+redis.call('ZADD', pending, 'XX', 0, '')  -- adds nothing; at maxmemory all of it is refused, and what would fail fails here
+redis.call('HDEL', records, '')
+redis.call('ZREM', leases, '')
 redis.call('HSET', records, id, record)
 
 for label in string.gmatch(redis.call('HGET', labelled, id) or '', '[^\n]+') do

@@ -39,12 +39,12 @@ for i = rest + 1, #ARGV, 2 do
   local fits = state and string.find(from, state, 1, true) and (not ends[state] or take_key_back(id))
   was[#was + 1], was[#was + 2] = state or '', fits and 1 or 0
   if fits then
-    redis.call('ZADD', pending, string.format('%.0f', now - ARGV[i + 1] * head_start_ms), id)
-    redis.call('ZREM', index, id)
     if ends[state] then
       reopen(state, {id})
-      redis.call('HDEL', outcomes, id)
     end
+    redis.call('ZADD', pending, string.format('%.0f', now - ARGV[i + 1] * head_start_ms), id)
+    redis.call('ZREM', index, id)
+    redis.call('HDEL', outcomes, id)
     unmark_failing({id})
     if reset == 1 then
       forget_attempts(id)

@@ -23,6 +23,8 @@ if repeated then
   succeeded_count = 0
 end
 
+redis.call('ZREMRANGEBYRANK', pending, 1, 0)  -- takes nothing away, but proves that it could
+
 local mark = lease .. '|'
 local mine, refused, left = #mark, {}, 0
 local asked = redis.call('HLEN', cancelling) > 0
@@ -57,6 +59,7 @@ if #ARGV > others and not repeated then
   if wrong then
     return wrong
   end
+  redis.call('ZADD', pending, 'XX', 0, '')  -- adds nothing; what would fail fails before anything is remembered
   local reports = {
     retry = function(id, claim, number, entry, _, fault)
       remember(id, claim, entry, fault)

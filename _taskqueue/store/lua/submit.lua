@@ -77,9 +77,7 @@ if #ARGV > others then
   if wrong then
     return wrong
   end
-  -- what takes a key may write what cannot grow memory first
-  redis.call('HSET', records, '', 1)
-  redis.call('HDEL', records, '')
+  redis.call('ZADD', pending, 'XX', 0, '')  -- adds nothing; what takes a key may write what cannot grow memory first
 end
 for i = 1, #ids do
   local place = at[i]
@@ -120,7 +118,6 @@ local function keep_extras(id, place)
   end
 end
 
--- Once for each task: when it is known, so that none is counted twice.
 local function count_batches()
   for i = 1, #fresh do
     local batch = fresh[i] > others and ARGV[fresh[i] + 7] or ''
@@ -161,6 +158,9 @@ for i = 1, #fresh do
 end
 
 local first = #delayed > 0 and redis.call('ZRANGE', scheduled, 0, 0)[1]
+if #ARGV > others then
+  count_batches()
+end
 if #deadlines > 0 then
   redis.call('ZADD', expiries, unpack(deadlines))
 end
@@ -172,9 +172,6 @@ if #delayed > 0 then
 end
 if #fresh > 0 then
   redis.call('HSET', records, unpack(pairs_))
-  if #ARGV > others then
-    count_batches()
-  end
   tally('submitted', #fresh)
   tell('submitted', accepted)
 end
