@@ -29,9 +29,14 @@ async def score(desk: Desk, key: str, member: str) -> float:
 
 
 PASSING: dict[str, Scenario] = {}
-"""Scripts that run at the store's memory limit too."""
+"""Scripts, by their verb and what it is made for, that run at the store's memory limit too."""
 REFUSED: dict[str, Scenario] = {}
 """Scripts that take new data, and are refused there as a whole."""
+
+
+def verb_of(name: str) -> str:
+    """The script of a scenario."""
+    return name.partition(" ")[0]
 
 
 def passes(verb: str, among: dict[str, Scenario] = PASSING) -> Callable[[Scenario], Scenario]:
@@ -83,6 +88,27 @@ async def _settle_and_claim(desk: Desk) -> tuple[Call, Call]:
         return states == [State.SUCCEEDED, State.RETRYING, State.RUNNING]
 
     return call, look
+
+
+@passes("settle_and_claim of successes")
+async def _succeed(desk: Desk) -> tuple[Call, Call]:
+    task_id = await desk.in_state(State.RUNNING)
+
+    async def call() -> None:
+        assert await desk.store.settle_and_claim(QUEUE, LEASE, Exchange(0, 0, [task_id, OUTCOME], turn=1)) is not None
+
+    return call, is_in(desk, task_id, State.SUCCEEDED)
+
+
+@passes("settle_and_claim of nothing")
+async def _claim(desk: Desk) -> tuple[Call, Call]:
+    await desk.store.open_lease(QUEUE, LEASE)
+    (task_id,) = await desk.submit()
+
+    async def call() -> None:
+        assert await desk.store.settle_and_claim(QUEUE, LEASE, Exchange(10, 10)) is not None
+
+    return call, is_in(desk, task_id, State.RUNNING)
 
 
 @passes("renew")

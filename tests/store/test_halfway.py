@@ -21,16 +21,15 @@ from _taskqueue.store.store import Store
 from tests.conftest import bundled_binary, debian_binary, end_server, open_store, start_server
 from tests.keyspace import check_states, read_queue
 from tests.store.desk import QUEUE, Desk
-from tests.store.scenarios import PASSING, REFUSED
+from tests.store.scenarios import PASSING, REFUSED, verb_of
 
 pytestmark = pytest.mark.anyio
 
 LIMIT_S = 20.0
 ALL = {verb: ready for verb, ready in (PASSING | REFUSED).items() if verb != "mend"}
 """All but the one that begins with a task in no state."""
-BROKEN = [
-    (verb, name) for verb, script in sorted(load_scripts().items()) if verb in ALL for name in script.keys if name not in ("index", "idempotency")
-]
+BROKEN = [(verb, name) for verb in sorted(ALL) for name in load_scripts()[verb_of(verb)].keys if name not in ("index", "idempotency")]
+OPTIONAL = ("stats", "events", "wake")
 WRITES = ["hset", "hdel", "hincrby", "hsetnx", "zadd", "zrem", "zremrangebyrank", "xadd", "rpush", "set"]
 
 
@@ -115,3 +114,13 @@ async def test_a_key_of_a_foreign_type_loses_nothing(desk: Desk, verb: str, name
 @pytest.mark.parametrize("verb", sorted(ALL))
 async def test_a_user_that_lacks_a_command_loses_nothing(desk: Desk, verb: str, command: str) -> None:
     await fails_and_is_made_again(desk, verb, lambda: denied(desk.store, command))
+
+
+@pytest.mark.parametrize(("verb", "name"), [(verb, name) for verb, name in BROKEN if name in OPTIONAL and verb != "trim"])
+async def test_counts_events_and_wake_ups_stand_in_the_way_of_no_task(desk: Desk, verb: str, name: str) -> None:
+    call, look = await ALL[verb](desk)
+
+    async with foreign(desk.store, desk.store.key(name, QUEUE), "string"):
+        await call()
+
+        assert await look()

@@ -7,7 +7,7 @@ local function count_in_batches(ids, state, step)
     return
   end
   local found = redis.call('HMGET', batch_of, unpack(ids))
-  redis.call('ZADD', ends.dead, 'XX', 0, '')  -- adds nothing; what would fail fails before anything is counted
+  redis.call('ZADD', ends[state] or dead, 'XX', 0, '')  -- adds nothing; what would fail fails before anything is counted
   for i = 1, #ids do
     if found[i] then
       redis.call('HINCRBY', batches, found[i] .. '|' .. state, step)
