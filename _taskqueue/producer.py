@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import anyio
@@ -46,6 +46,20 @@ log = logging.getLogger("taskqueue.producer")
 
 End = str | StoreError | Refusal
 """What became of a submission: the id of the task that stands for it, or why there is none."""
+
+
+class Existing(str):
+    """The id of a task that stood for a submission already, so nothing new was stored: it holds, or held, the unique key."""
+
+    __slots__ = ("held",)
+
+    def __new__(cls, held: KeyHeld) -> Existing:
+        """What stands for it, told as a submission that insists would be told."""
+        existing = super().__new__(cls, held.holder)
+        existing.held = held
+        return existing
+
+    held: KeyHeld
 
 
 class Parcel:
@@ -142,9 +156,18 @@ class Lane:
     def _read(self, task_id: str, denial: Denial | None) -> End:
         if denial is None:
             return task_id
-        if denial.why == "duplicate":
-            return denial.holder
-        return QueueFull(self.queue) if denial.why == "full" else KeyHeld(denial.holder)
+        if denial.why == "full":
+            return QueueFull(self.queue)
+        held = _held(denial)
+        return Existing(held) if denial.why == "duplicate" else held
+
+
+def _held(denial: Denial) -> KeyHeld:
+    until = ""
+    if denial.until_ms is not None:
+        until = datetime.fromtimestamp(denial.until_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    over = denial.state is None or denial.state in TERMINAL
+    return KeyHeld(denial.holder, denial.state.value if denial.state else "", until, over=over)
 
 
 def _patience_s(level: Durability) -> float:
@@ -176,17 +199,12 @@ def _portions(submissions: Sequence[Submission]) -> Iterator[list[Submission]]:
         yield part
 
 
-def wall_ms() -> int:
-    """Milliseconds since 1970."""
-    return int(time.time() * 1000)
-
-
 class Producer:
     """Producer side of one process.
 
     Args:
         registry: the tasks this process knows; tells the queue that a task declares.
-        clock_ms: wall time in milliseconds since 1970.
+        clock_ms: milliseconds since 1970; None takes the store's own clock, from which all other times of a task are.
     """
 
     def __init__(
@@ -196,13 +214,14 @@ class Producer:
         registry: Registry,
         payload_bytes_max: int,
         durability: Durability = Durability.PRIMARY,
-        clock_ms: Callable[[], int] = wall_ms,
+        clock_ms: Callable[[], int] | None = None,
     ) -> None:
         self.payload_bytes_max = payload_bytes_max
         self.on_news: Callable[[str], None] = lambda queue: None
         """called with a queue's name when something there may be claimed or cancelled"""
-        self._store, self._metrics, self._registry, self._clock_ms = store, metrics, registry, clock_ms
-        self._mint = IdMint(clock_ms, os.urandom)
+        self._store, self._metrics, self._registry = store, metrics, registry
+        self._clock_ms = clock_ms or store.clock.now_ms
+        self._mint = IdMint(self._clock_ms, os.urandom)
         self.default_task = ""
         """the name of submissions that give none; empty leaves it to the worker"""
         self.durability = durability
@@ -242,7 +261,11 @@ class Producer:
         return self._mint.mint(await self._store.route(queue))
 
     async def submit(self, submission: Submission, task_id: str = "", level: Durability | None = None) -> str:
-        """Accept one task; gives its id when the store has it, or the id of the task that holds its unique key.
+        """As offer, but gives the bare id."""
+        return str(await self.offer(submission, task_id, level))
+
+    async def offer(self, submission: Submission, task_id: str = "", level: Durability | None = None) -> str:
+        """Accept one task; gives its id when the store has it, or as Existing the id of the task that holds its unique key.
 
         Args:
             task_id: an id of the queue's that was minted before; submitting it again changes nothing.
@@ -367,7 +390,7 @@ class Producer:
         return was
 
     def now_ms(self) -> int:
-        """Wall time, as kept with new tasks."""
+        """The time that new tasks are kept with."""
         return self._clock_ms()
 
     @property

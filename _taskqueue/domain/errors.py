@@ -85,11 +85,21 @@ class QueueFull(Refusal):
 
 
 class KeyHeld(Refusal):
-    """Another task holds the unique key."""
+    """Another task holds the unique key.
 
-    def __init__(self, holder: str) -> None:
-        super().__init__(f"the task {holder} holds this unique key")
-        self.holder = holder
+    Args:
+        state: of the holder, empty when it is forgotten.
+        until: when the key is free whatever its holder does, in words; empty when that is with its end.
+    """
+
+    def __init__(self, holder: str, state: str = "pending", until: str = "", *, over: bool = False) -> None:
+        self.holder, self.state, self.until = holder, state, until
+        ends = f"; the key is held until {until}" if until else ""
+        if over:
+            known = f"is {state}" if state else "is forgotten"
+            super().__init__(f"a task with this unique key ran, {holder}, and {known}{ends}; nothing new was stored")
+        else:
+            super().__init__(f"the task {holder} holds this unique key{ends}")
 
 
 class PayloadMismatch(TaskqueueError):

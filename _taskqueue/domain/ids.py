@@ -21,6 +21,8 @@ _SHAPE = re.compile(PREFIX + "[0-7][" + ALPHABET + "]{25}", re.ASCII)
 _VALUE = {letter: value for value, letter in enumerate(ALPHABET)}
 _THREE = [a + b + c for a in ALPHABET for b in ALPHABET for c in ALPHABET]
 _STEPS_BYTES = 4096
+AHEAD_MAX_MS = 60_000
+"""How far the ids may run ahead of a clock that stepped back, to go on growing: beyond that it was wrong and was put right."""
 
 
 def route_of(task_id: str) -> int | None:
@@ -49,7 +51,7 @@ def _show(low: int) -> str:
 
 
 class IdMint:
-    """Makes task ids, each larger than the one before while the clock does not step back.
+    """Makes task ids, each larger than the one before unless the clock steps back by more than AHEAD_MAX_MS.
 
     Args:
         clock_ms: wall time in milliseconds since 1970.
@@ -67,7 +69,7 @@ class IdMint:
     def mint(self, route: int) -> str:
         """A fresh id for the queue with this route number."""
         ms = self._clock_ms()
-        if ms > self._ms:
+        if not self._ms - AHEAD_MAX_MS <= ms <= self._ms:
             self._ms = ms
             self._heads.clear()
             self._tail = int.from_bytes(self._entropy(8), "big") >> 2

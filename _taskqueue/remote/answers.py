@@ -24,6 +24,8 @@ class Accepted(Answer):
     """A task was accepted."""
 
     task_id: str
+    existing: bool = False
+    """nothing new was stored: this task holds, or held, the unique key"""
 
 
 class Progress(Answer):

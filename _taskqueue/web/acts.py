@@ -20,7 +20,7 @@ from _taskqueue.web.problems import ANSWER_S, Problem, from_terms, in_time, json
 from _taskqueue.web.reading import body_bytes_max, read_durability, read_payload
 from _taskqueue.web.routing import Scope, body_bytes, read_body, route
 from _taskqueue.web.shapes import Accepted, TaskDetail, show_detail
-from _taskqueue.web.submit import SubmitApi, headers_of
+from _taskqueue.web.submit import SubmitApi, accepted, headers_of
 from _taskqueue.web.tasks import unknown_task
 
 RETRYABLE = (State.RETRYING, State.DEAD, State.CANCELLED, State.EXPIRED)
@@ -79,7 +79,7 @@ class ActsApi:
             self._catalog.check(submission, self._producer.default_task, await self._catalog.tasks())
         level = read_durability() or self._submit.durability
         new_id, replayed = await self._submit.accept(submission, body, level)
-        return json_response(Accepted(new_id), 202, headers_of(new_id, [], level) | replayed)
+        return json_response(accepted(new_id), 202, headers_of(new_id, [], level) | replayed)
 
     @route("PATCH", "/tasks/<task_id>", scope=Scope.OPERATE, body=EditBody, answers={200: TaskDetail}, problems=(400, 404, 409, 422))
     async def edit(self, task_id: str, body: EditBody) -> Response:

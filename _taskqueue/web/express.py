@@ -21,8 +21,7 @@ from _taskqueue.web.connection import BYTES_A_CHUNK, CHUNKS_FREE
 from _taskqueue.web.frame import REQUEST_ID, SECURITY_HEADERS
 from _taskqueue.web.problems import Problem, refuse_coded
 from _taskqueue.web.routing import Route
-from _taskqueue.web.shapes import Accepted
-from _taskqueue.web.submit import SubmitApi, headers_of
+from _taskqueue.web.submit import SubmitApi, accepted, headers_of
 
 PATHS = ("/tasks", "/v1/tasks")
 BODY_S = 30.0
@@ -89,7 +88,7 @@ class Express:
             task_id = await self._api.store_one(submission)
         except Problem as problem:
             raise self._api.rejected(problem) from None
-        return 202, b"application/json", headers_of(task_id, ignored, self._api.durability), msgspec.json.encode(Accepted(task_id)) + b"\n"
+        return 202, b"application/json", headers_of(task_id, ignored, self._api.durability), msgspec.json.encode(accepted(task_id)) + b"\n"
 
     async def _read(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
         """The whole body. Raises Problem when it is too large, too slow, in crumbs, or cut off."""

@@ -30,10 +30,12 @@ def show_time(ms: float | None) -> str | None:
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-class Accepted(msgspec.Struct):
+class Accepted(msgspec.Struct, omit_defaults=True):
     """A task was accepted."""
 
     task_id: str
+    existing: bool = False
+    """nothing new was stored: this task holds, or held, the unique key, and stands for the submission"""
 
 
 class ProgressView(msgspec.Struct):

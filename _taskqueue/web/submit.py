@@ -15,7 +15,7 @@ from _taskqueue.domain.errors import KeyHeld, QueueFull, Refusal, StoreError, St
 from _taskqueue.domain.states import State
 from _taskqueue.domain.task import Submission, TaskInfo
 from _taskqueue.metrics import Metrics
-from _taskqueue.producer import Producer
+from _taskqueue.producer import Existing, Producer
 from _taskqueue.store.answers import Sight
 from _taskqueue.terms import BATCH_ID, BATCH_ID_RULE, FieldError, TermsError
 from _taskqueue.web.bodies import BatchBody, SubmitBody
@@ -55,6 +55,8 @@ class BatchResult(msgspec.Struct, omit_defaults=True):
     """What became of one item."""
 
     task_id: str | None = None
+    existing: bool = False
+    """nothing new was stored: this task holds, or held, the unique key"""
     error: dict[str, Any] | None = None
 
 
@@ -87,7 +89,7 @@ class SubmitApi:
         answers={202: (Accepted, TaskDetail)}, problems=(400, 409, 413, 422, 503),
     )  # fmt: skip
     async def submit(self, query: SubmitQuery) -> Response:
-        """Accept one task; the body is exactly {"task_id": …} unless more is asked for.
+        """Accept one task; the body is exactly {"task_id": …} unless more is asked for, or the task of its unique key was there.
 
         ``Prefer: durability=disk`` or ``replica`` answers when it is safe there (503 where it cannot be), ``Prefer: wait=5``
         when it has ended or the time is up.
@@ -101,8 +103,11 @@ class SubmitApi:
             raise self.rejected(problem) from None
         headers = headers_of(task_id, ignored, level) | replayed
         if wait_s is None and preference("return") != "representation":
-            return json_response(Accepted(task_id), 202, headers)
-        sight = await self._catalog.mask(await self._wait(task_id, wait_s or 0.0), self._producer.default_task)
+            return json_response(accepted(task_id), 202, headers)
+        try:
+            sight = await self._catalog.mask(await self._wait(task_id, wait_s or 0.0), self._producer.default_task)
+        except Problem as problem:
+            raise self.rejected(problem) from None
         return json_response(show_detail(sight), 202, headers)
 
     @route(
@@ -182,21 +187,21 @@ class SubmitApi:
         """
         taken = await self._reserve(body, [submission])
         if taken and taken.answered:
-            return taken.ids[0], {"Idempotency-Replayed": "true"}
+            return _replayed(taken), {"Idempotency-Replayed": "true"}
         return await self.store_one(submission, taken, level), {}
 
     async def store_one(self, submission: Submission, taken: Reservation | None = None, level: Durability | None = None) -> str:
         """Accept it; gives the id of the task that stands for it. Raises Problem."""
         try:
             self._pressure.check()
-            task_id = await self._producer.submit(submission, taken.ids[0] if taken else "", level)
+            task_id = await self._producer.offer(submission, taken.ids[0] if taken else "", level)
         except (Refusal, StoreFull) as refusal:
             raise await self._explained(refusal) from None
         except StoreError as error:
             raise from_store(error) from None
         if taken is not None:
-            taken.kept.ids = [task_id]
-            await self._keep(taken, msgspec.json.encode(Accepted(task_id)))
+            taken.kept.ids = [str(task_id)]
+            await self._keep(taken, msgspec.json.encode(accepted(task_id)))
         return task_id
 
     async def _keep(self, taken: Reservation, body: bytes) -> None:
@@ -213,13 +218,14 @@ class SubmitApi:
             refusal = QueueFull(refusal.queue, await self._pressure.retry_after_s(refusal.queue))
         problem = from_refusal(refusal)
         if isinstance(refusal, KeyHeld):
-            sight = await self._producer.look(refusal.holder)
-            problem.more["state"] = sight.state.value if sight else None
+            problem.more.update(_more_of(refusal))
         return problem
 
     async def _wait(self, task_id: str, wait_s: float) -> Sight:
         with in_time(wait_s + ANSWER_S):
             sight = await self._producer.wait(task_id, frozenset[State](), wait_s, self._stopping)
+        if sight is None and isinstance(task_id, Existing):
+            raise Problem(409, "duplicate_task", str(task_id.held), task_id=str(task_id), **_more_of(task_id.held))
         if sight is None:
             raise Problem(404, "not_found", f"the task {task_id} was accepted and is already forgotten")
         return sight
@@ -258,9 +264,9 @@ class SubmitApi:
 
     def _result(self, end: Outcome) -> BatchResult:
         if isinstance(end, str):
-            return BatchResult(end)
+            return BatchResult(str(end), isinstance(end, Existing))
         problem = end if isinstance(end, Problem) else self.rejected(from_refusal(end))
-        return BatchResult(None, problem.document())
+        return BatchResult(error=problem.document())
 
     # -- lines ------------------------------------------------------------------------------------------------------
 
@@ -280,7 +286,7 @@ class SubmitApi:
                 shown = [result for result in results if result.error is not None] if only_errors else results
                 yield b"".join(msgspec.json.encode(result) + b"\n" for result in shown)
         except Problem as problem:
-            yield msgspec.json.encode(BatchResult(None, problem.document())) + b"\n"
+            yield msgspec.json.encode(BatchResult(error=problem.document())) + b"\n"
         yield msgspec.json.encode({"accepted": accepted, "rejected": rejected}) + b"\n"
 
     async def _store_lines(self, good: Sequence[Submission], level: Durability) -> Sequence[Outcome]:
@@ -288,6 +294,22 @@ class SubmitApi:
             return await self._store_many(good, (), level)
         except Problem as problem:
             return [problem] * len(good)
+
+
+def accepted(task_id: str) -> Accepted:
+    """The answer to a submission that this id stands for."""
+    return Accepted(str(task_id), isinstance(task_id, Existing))
+
+
+def _more_of(held: KeyHeld) -> dict[str, Any]:
+    """Members of the problem: the state of the holder, null when it is forgotten, and until when the key is held."""
+    return {"state": held.state or None, **({"held_until": held.until} if held.until else {})}
+
+
+def _replayed(taken: Reservation) -> str:
+    """The id that an earlier request was answered with."""
+    known = msgspec.json.decode(taken.body, type=Accepted)
+    return Existing(KeyHeld(known.task_id, "", over=True)) if known.existing else known.task_id
 
 
 def headers_of(task_id: str, ignored: Sequence[str], level: Durability) -> dict[str, str]:

@@ -38,7 +38,8 @@ def meanwhile(action: Callable[[], object], every_s: float) -> Iterator[list[int
 
 
 @scenario(
-    "store-full", "A store at its memory limit refuses submissions; whoever starts then starts, and all that waits drains; nothing runs twice."
+    "store-full",
+    "A store at its memory limit refuses submissions; whoever starts then starts, and all that waits drains; nothing runs twice.",
 )
 def store_full(trial: Trial) -> None:
     """Row 8: maxmemory with noeviction, set below what is used, under load; API and worker are replaced meanwhile."""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _taskqueue.domain.ids import ALPHABET, PREFIX, ROUTES_MAX, IdMint, created_ms_of, route_of
+from _taskqueue.domain.ids import AHEAD_MAX_MS, ALPHABET, PREFIX, ROUTES_MAX, IdMint, created_ms_of, route_of
 
 NOW_MS = 1_800_000_000_000
 
@@ -43,7 +43,32 @@ def test_ids_of_a_queue_sort_by_time_and_are_unique(steps: list[int], route: int
     assert len(set(minted)) == len(minted)
 
 
-@given(st.lists(st.integers(-5_000, 5_000), min_size=2, max_size=100))
+def test_ids_follow_a_clock_that_was_wrong_and_was_put_right() -> None:
+    now = [NOW_MS]
+    mint = IdMint(lambda: now[0], os.urandom)
+    before = mint.mint(1)
+
+    now[0] += 10 * 365 * 24 * 3600 * 1000
+    wrong = mint.mint(1)
+    now[0] = NOW_MS + 5
+    right = mint.mint(1)
+
+    assert [created_ms_of(one) for one in (before, wrong, right)] == [NOW_MS, NOW_MS + 10 * 365 * 24 * 3600 * 1000, NOW_MS + 5]
+    assert before < right < wrong
+
+
+@pytest.mark.parametrize(("back_ms", "told_ms"), [(AHEAD_MAX_MS, NOW_MS), (AHEAD_MAX_MS + 1, NOW_MS - AHEAD_MAX_MS - 1)])
+def test_ids_run_ahead_of_their_clock_for_so_long_and_no_longer(back_ms: int, told_ms: int) -> None:
+    now = [NOW_MS]
+    mint = IdMint(lambda: now[0], os.urandom)
+    mint.mint(1)
+
+    now[0] -= back_ms
+
+    assert created_ms_of(mint.mint(1)) == told_ms
+
+
+@given(st.lists(st.integers(-600, 600), min_size=2, max_size=100))
 def test_ids_grow_even_when_the_clock_steps_back(steps: list[int]) -> None:
     now = [NOW_MS]
     mint = IdMint(lambda: now[0], os.urandom)

@@ -6,7 +6,7 @@ Each script is called on real servers whose limit is set below what they use.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Any
@@ -14,25 +14,22 @@ from typing import Any
 import anyio
 import pytest
 
-from _taskqueue.domain.beat import Beat
 from _taskqueue.domain.errors import StoreFull
-from _taskqueue.domain.states import State
-from _taskqueue.domain.task import Attempt, Ending, Record, Unique
-from _taskqueue.filters import Filter
+from _taskqueue.domain.task import Unique
 from _taskqueue.metrics import Metrics
-from _taskqueue.store.answers import Exchange, Verdict, pack_number
-from _taskqueue.store.calls import BeatStore
-from _taskqueue.store.operations import Operation, Operations
 from _taskqueue.store.scripts import load_scripts
 from _taskqueue.store.store import Store
-from _taskqueue.web.site import read_secret
 from tests.conftest import bundled_binary, debian_binary, end_server, open_store, start_server, submission
-from tests.store.scenarios import PASSING, REFUSED, verb_of
 from tests.store.desk import ATTEMPT, FAILED, FAULT, LEASE, OUTCOME, QUEUE, Desk
+from tests.store.scenarios import PASSING, REFUSED, verb_of
 
 pytestmark = pytest.mark.anyio
 
 LIMIT_S = 20.0
+OF_A_QUEUE = (
+    "adopt", "cancel", "configure", "mend", "open", "patrol", "promote", "prune", "reap", "release", "remove", "renew", "retry",
+    "settle_and_claim",
+)  # fmt: skip
 READING = frozenset({"count", "inspect", "look", "muster", "page", "seek"})
 
 
@@ -76,9 +73,7 @@ def test_every_script_is_known_to_pass_to_be_refused_or_to_read() -> None:
     assert sorted({verb_of(name) for name in [*PASSING, *REFUSED, *READING]}) == sorted(load_scripts())
 
 
-@pytest.mark.parametrize(
-    "verb", ["settle_and_claim", "reap", "renew", "release", "cancel", "patrol", "remove", "open", "promote", "prune", "adopt", "retry", "configure", "mend"]
-)
+@pytest.mark.parametrize("verb", OF_A_QUEUE)
 def test_what_drains_a_queue_begins_with_the_write_that_cannot_grow(verb: str) -> None:
     """Whatever it does first: another order of its writes must not stop it at the limit."""
     text = (resources.files("_taskqueue.store") / "lua" / f"{verb}.lua").read_text()
@@ -91,7 +86,8 @@ def test_what_drains_a_queue_begins_with_the_write_that_cannot_grow(verb: str) -
 
 
 @pytest.mark.parametrize(
-    "terms", [{}, {"delay_ms": 60_000}, {"expires_in_ms": 60_000}, {"tags": ("t",), "batch": "b"}, {"unique": Unique("k"), "unique_key": "k"}]
+    "terms",
+    [{}, {"delay_ms": 60_000}, {"expires_in_ms": 60_000}, {"tags": ("t",), "batch": "b"}, {"unique": Unique("k"), "unique_key": "k"}],
 )
 async def test_a_submission_is_refused_and_nothing_of_it_is_kept(desk: Desk, terms: dict[str, Any]) -> None:
     task_id = desk.mint()

@@ -75,7 +75,8 @@ async def test_all_are_found_page_by_page_and_then_nothing_is_read_any_more(stor
     count = SEEK_PAGE * 6
     ids = await desk.submit(count)
     await store.command("test", "DEL", store.key("pending", QUEUE))
-    mender, found = Mender(store), []
+    mender = Mender(store)
+    found: list[int] = []
 
     with anyio.fail_after(10):
         while sum(found) < count:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import anyio
@@ -110,7 +111,7 @@ async def test_a_request_that_was_cut_off_before_its_task_makes_one_when_repeate
         raise StoreUnavailable("away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Producer, "submit", away)
+        patch.setattr(Producer, "offer", away)
         assert (await submit(api, {"payload": 1}))[0] == 503
 
     assert (await submit(api, {"payload": 1}))[0] == 202
@@ -209,6 +210,64 @@ async def test_a_conflict_names_the_holder_and_its_state(api: Api, desk: Desk) -
     for on_conflict in ("reject", "replace"):
         status, answer = await api.call("POST", "/tasks", {"payload": 1, "unique": {"key": "k", "on_conflict": on_conflict}})
         assert (status, answer["code"], answer["task_id"], answer["state"]) == (409, "duplicate_task", holder, "running")
+
+
+async def test_a_repetition_is_told_from_a_new_task(api: Api) -> None:
+    body = {"payload": 1, "unique": {"key": "k"}}
+
+    answers = [await api.call("POST", "/tasks", body) for _ in range(2)]
+    batch = await api.call("POST", "/tasks/batch", {"tasks": [body, {"payload": 2}]})
+    replayed = [await api.call("POST", "/tasks", body, Idempotency_Key="again") for _ in range(2)]
+
+    first = answers[0][1]["task_id"]
+    assert answers == [(202, {"task_id": first}), (202, {"task_id": first, "existing": True})]
+    assert batch[1]["results"][0] == {"task_id": first, "existing": True}
+    assert list(batch[1]["results"][1]) == ["task_id"]
+    assert replayed == [(202, {"task_id": first, "existing": True})] * 2
+
+
+TIMED = {"key": "k", "while": "ttl", "ttl": "60s"}
+
+
+async def forgotten(api: Api) -> str:
+    """A task that held its key for a time, and was deleted meanwhile."""
+    holder = await api.submit(unique=TIMED)
+    status, _ = await api.call("DELETE", f"/tasks/{holder}")
+    assert status == 204
+    return holder
+
+
+async def test_a_key_for_a_time_answers_with_the_task_that_ran_and_says_so(api: Api) -> None:
+    holder = await forgotten(api)
+
+    status, answer = await api.call("POST", "/tasks", {"payload": 1, "unique": TIMED})
+
+    assert (status, answer) == (202, {"task_id": holder, "existing": True})
+
+
+@pytest.mark.parametrize(("query", "more"), [("?wait=1", {}), ("", {"on_conflict": "reject"}), ("", {"on_conflict": "replace"})])
+async def test_who_waits_or_insists_learns_that_the_task_is_forgotten_and_until_when_its_key_is_held(
+    api: Api, query: str, more: dict[str, str]
+) -> None:
+    holder = await forgotten(api)
+
+    status, answer = await api.call("POST", f"/tasks{query}", {"payload": 1, "unique": TIMED | more})
+
+    assert (status, answer["code"], answer["task_id"], answer["state"]) == (409, "duplicate_task", holder, None)
+    left_s = (datetime.fromisoformat(answer["held_until"]) - datetime.now(UTC)).total_seconds()
+    assert 50 < left_s <= 60
+    for part in ("ran", "is forgotten", answer["held_until"], "nothing new was stored"):
+        assert part in answer["detail"]
+
+
+async def test_a_key_for_a_time_of_a_task_that_ended_says_so(api: Api) -> None:
+    holder = await api.submit(unique=TIMED)
+    await api.call("POST", f"/tasks/{holder}/cancel")
+
+    status, answer = await api.call("POST", "/tasks", {"payload": 1, "unique": TIMED | {"on_conflict": "reject"}})
+
+    assert (status, answer["state"]) == (409, "cancelled")
+    assert "is cancelled" in answer["detail"]
 
 
 async def test_a_task_takes_the_place_of_one_that_waits(api: Api) -> None:
