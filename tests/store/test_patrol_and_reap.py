@@ -136,3 +136,74 @@ async def test_a_lease_from_a_future_that_never_came_is_cut(desk: Desk) -> None:
 
     assert float(await desk.store.command("test", "ZSCORE", key, LEASE)) < 10**14
     await desk.store.release(QUEUE, LEASE, [], close=True)
+
+
+# -- leases of different lengths, side by side --------------------------------------------------------------------------
+
+
+def with_lease(desk: Desk, lease_ms: int) -> Store:
+    """The same queue, as a process with another --lease sees it."""
+    return Store(desk.store.connector, desk.store._metrics, namespace=desk.store.namespace, lease_ms=lease_ms)
+
+
+async def left_ms(desk: Desk, lease: str) -> float:
+    """How long this lease lasts from now on."""
+    now_s, now_us = await desk.store.command("test", "TIME")
+    end = await desk.store.command("test", "ZSCORE", desk.store.key("leases", QUEUE), lease)
+    return float(end) - int(now_s) * 1000 - int(now_us) / 1000
+
+
+async def test_a_looker_with_a_shorter_lease_cuts_no_other(desk: Desk) -> None:
+    long, short = with_lease(desk, 60_000), with_lease(desk, 5_000)
+    await long.open_lease(QUEUE, "long/lease")
+    await short.open_lease(QUEUE, "short/lease")
+
+    for _ in range(2):
+        await short.patrol(QUEUE, LONG_MS)
+
+    assert 50_000 < await left_ms(desk, "long/lease") <= 60_000
+    assert 4_000 < await left_ms(desk, "short/lease") <= 5_000
+    for store, lease in ((long, "long/lease"), (short, "short/lease")):
+        await store.release(QUEUE, lease, [], close=True)
+        await store.aclose()
+
+
+async def test_a_lease_from_the_future_is_cut_to_its_own_length_whoever_looks(desk: Desk) -> None:
+    short, long = with_lease(desk, 5_000), with_lease(desk, 600_000)
+    await short.open_lease(QUEUE, "short/lease")
+    await desk.store.command("test", "ZINCRBY", desk.store.key("leases", QUEUE), 100_000, "short/lease")
+
+    await long.patrol(QUEUE, LONG_MS)
+
+    assert await left_ms(desk, "short/lease") <= 5_000
+    await short.release(QUEUE, "short/lease", [], close=True)
+    for store in (short, long):
+        await store.aclose()
+
+
+async def test_after_a_pause_everybody_has_the_time_of_the_longest_lease(desk: Desk) -> None:
+    long, short = with_lease(desk, 60_000), with_lease(desk, 5_000)
+    await long.open_lease(QUEUE, "long/lease")
+    await desk.store.command("test", "HSET", desk.store.key("patrols", QUEUE), "last_ms", 1)
+    await desk.store.command("test", "ZADD", desk.store.key("leases", QUEUE), 1, "long/lease")
+
+    assert await short.patrol(QUEUE, 1_000) == []
+
+    now_s, _ = await desk.store.command("test", "TIME")
+    until = await desk.store.command("test", "HGET", desk.store.key("patrols", QUEUE), "hold_until_ms")
+    assert float(until) - int(now_s) * 1000 > 50_000
+    await long.release(QUEUE, "long/lease", [], close=True)
+    for store in (long, short):
+        await store.aclose()
+
+
+async def test_a_lease_without_a_length_of_its_own_is_measured_by_the_lookers(desk: Desk) -> None:
+    """One that was opened by a release which did not keep lengths."""
+    await desk.store.open_lease(QUEUE, LEASE)
+    await desk.store.command("test", "HDEL", desk.store.key("lengths", QUEUE), LEASE)
+    await desk.store.command("test", "ZADD", desk.store.key("leases", QUEUE), 10**15, LEASE)
+
+    await desk.store.patrol(QUEUE, LONG_MS)
+
+    assert await left_ms(desk, LEASE) <= desk.store.lease_ms
+    await desk.store.release(QUEUE, LEASE, [], close=True)

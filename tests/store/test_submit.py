@@ -6,9 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
+from _taskqueue.domain.ids import created_ms_of
 from _taskqueue.domain.states import State
+from _taskqueue.life import running
+from _taskqueue.metrics import Metrics
+from _taskqueue.producer import Producer
 from _taskqueue.store.answers import Exchange
 from _taskqueue.store.store import SUBMIT_MAX, Store
+from _taskqueue.tasks.discovery import discover
 from tests.conftest import submission
 
 pytestmark = pytest.mark.anyio
@@ -89,3 +94,24 @@ async def test_a_full_batch_is_one_call(any_store: Store, new_id: Callable[[], s
     assert await any_store.submit("default", batch) == {}
     assert await any_store.submit("default", batch) == {}
     assert (await any_store.count("default")).states["pending"] == SUBMIT_MAX
+
+
+async def test_a_task_is_made_by_the_clock_of_the_store(store: Store, metrics: Metrics) -> None:
+    producer = Producer(store, metrics, discover([]), 1_000)
+    now_s, _ = await store.command("test", "TIME")
+    ahead_ms = 3_600_000
+
+    async with running(producer.run):
+        store.clock.note(int(now_s) * 1000 + ahead_ms)
+        task_id = await producer.submit(submission())
+
+    assert abs(created_ms_of(task_id) - int(now_s) * 1000 - ahead_ms) < 5_000
+
+
+async def test_every_answer_to_a_submission_tells_the_time_of_the_store(store: Store, new_id: Callable[[], str]) -> None:
+    now_s, _ = await store.command("test", "TIME")
+    store.clock.note(1)
+
+    await store.submit("default", [(new_id(), submission())])
+
+    assert 0 <= store.clock.now_ms() - int(now_s) * 1000 < 5_000
