@@ -18,7 +18,7 @@ INDEXES = ("pending", "unroutable", "scheduled", "retrying", "succeeded", "dead"
 ENDED = ("succeeded", "dead", "cancelled", "expired")
 BY_ID = (
     "outcomes", "tries", "progress", "checkpoints", "cancelling", "labelled", "faults", "unique_of", "batch_of", "retains",
-    "expiries", "forgets",
+    "expiries", "forgets", "unfit",
 )  # fmt: skip
 """Keys whose fields or members are ids of tasks."""
 BY_NUMBER = ("history", "logs")

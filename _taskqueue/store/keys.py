@@ -16,6 +16,7 @@ QUEUE_KEYS: dict[str, str] = {
     "progress": "hash id → packed progress; only tasks that reported; removed by prune",
     "logs": "hash id:number → text of an attempt's log, capped; removed by prune",
     "checkpoints": "hash id → what the handler saved between attempts; removed by prune",
+    "unfit": "hash id → signatures of handlers that its payload does not fit; only tasks that met one; removed by prune",
     "faults": "hash id → fingerprint of the error a task fails with now; leaves with success or prune",
     "labels": "sorted set of label\\0id, all of score 0: t:tag, m:key=value, b:batch, f:fingerprint; removed by prune",
     "labelled": "hash id → its labels, one a line; only tasks that have some; removed by prune",

@@ -223,6 +223,13 @@ class Store(DurableCalls):
         records = await self.records(queue, [task_id for task_id, _ in numbered])
         return [(task_id, int(number), record) for (task_id, number), record in zip(numbered, records, strict=True) if record is not None]
 
+    async def unfit(self, queue: str, ids: Sequence[bytes]) -> list[frozenset[str]]:
+        """The signatures of handlers that these tasks were reported a misfit for, in order."""
+        if not ids:
+            return []
+        found = await self.command("unfit", "HMGET", self.key("unfit", queue), *ids)
+        return [frozenset(one.decode().split()) if one else frozenset() for one in found]
+
     async def adopt(self, queue: str, tasks: Iterable[tuple[bytes, Record]]) -> int:
         """Make held tasks pending again, in the order they would have had."""
         args: list[Any] = []

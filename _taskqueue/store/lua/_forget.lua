@@ -1,6 +1,6 @@
 -- Remove tasks with everything that hangs on them, the record last. The caller then takes them out of their state index:
 -- what failed half-way is still there, and can be removed again.
--- keys:  records, outcomes, tries, history, progress, logs, checkpoints, expiries, labelled, labels, uniques, unique_of, unique_ends, batch_of, batches, retains, forgets, faults
+-- keys:  records, outcomes, tries, history, progress, logs, checkpoints, expiries, labelled, labels, uniques, unique_of, unique_ends, batch_of, batches, retains, forgets, faults, unfit
 local function drop_fields(side, ids)
   if redis.call('EXISTS', side) == 1 then
     redis.call('HDEL', side, unpack(ids))
@@ -71,7 +71,7 @@ local function forget(ids)
   redis.call('HDEL', outcomes, unpack(ids))
   redis.call('ZREM', expiries, unpack(ids))
   redis.call('ZREM', forgets, unpack(ids))
-  for _, side in ipairs({progress, checkpoints, retains}) do
+  for _, side in ipairs({progress, checkpoints, retains, unfit}) do
     drop_fields(side, ids)
   end
   drop_attempts(ids)

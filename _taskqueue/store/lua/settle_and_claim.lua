@@ -5,7 +5,7 @@
 -- A task with a past counts as started even when it is prefetched: it may be what killed its last worker. One that
 -- lost suspect_at of them starts only with the report `start`, which says whether it runs alone.
 -- moves: running -> succeeded, retrying, scheduled, dead, cancelled, pending; scheduled, retrying -> pending; scheduled, pending, retrying -> expired; pending -> running
--- keys:  leases, holdings, turns, running, records, pending, unroutable, scheduled, retrying, expiries, outcomes, tries, history, progress, logs, checkpoints, cancelling, patrols, settings
+-- keys:  leases, holdings, turns, running, records, pending, unroutable, scheduled, retrying, expiries, outcomes, tries, history, progress, logs, checkpoints, cancelling, patrols, settings, unfit
 -- args:  lease, turn:number, lease_ms:number, head_start_ms:number, limit:number, slots:number, bytes_max:number, suspect_at:number, succeeded_count:number, ...
 -- rest:  succeeded_count times (id, outcome), then per other report: verb, id, number, text, text, fault
 -- uses:  sound, drain, now, wake, held, tell, tally, fail, finish, move
@@ -60,6 +60,14 @@ if #ARGV > others and not repeated then
     return wrong
   end
   redis.call('ZADD', pending, 'XX', 0, '')  -- adds nothing; what would fail fails before anything is remembered
+  local function hold(id)
+    local number = math.max(now, tonumber(redis.call('HGET', patrols, 'held') or 0) + 1)
+    redis.call('HSET', patrols, 'held', number)
+    redis.call('ZADD', unroutable, number, id)
+    leave({id})
+    waiting_ids[#waiting_ids + 1] = id
+  end
+
   local reports = {
     retry = function(id, claim, number, entry, _, fault)
       remember(id, claim, entry, fault)
@@ -97,11 +105,13 @@ if #ARGV > others and not repeated then
     end,
     hold = function(id, claim)
       if not ends_asked(id) then
-        local number = math.max(now, tonumber(redis.call('HGET', patrols, 'held') or 0) + 1)
-        redis.call('HSET', patrols, 'held', number)
-        redis.call('ZADD', unroutable, number, id)
-        leave({id})
-        waiting_ids[#waiting_ids + 1] = id
+        hold(id)
+      end
+    end,
+    misfit = function(id, claim, number, signature)
+      if not ends_asked(id) then
+        redis.call('HSET', unfit, id, (redis.call('HGET', unfit, id) or '') .. signature .. ' ')
+        hold(id)
       end
     end,
     progress = function(id, claim, number, text)
