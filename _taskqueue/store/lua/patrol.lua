@@ -12,7 +12,7 @@ local longest = lease_ms
 for i = 1, #furthest, 2 do
   local own_ms = tonumber(redis.call('HGET', lengths, furthest[i]) or lease_ms)
   longest = math.max(longest, own_ms)
-  if tonumber(furthest[i + 1]) > now + 2 * own_ms then
+  if tonumber(furthest[i + 1]) >= now + 2 * own_ms then
     redis.call('ZADD', leases, now + own_ms, furthest[i])
   end
 end

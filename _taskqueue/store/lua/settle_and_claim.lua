@@ -23,8 +23,6 @@ if repeated then
   succeeded_count = 0
 end
 
-redis.call('ZREMRANGEBYRANK', pending, 1, 0)  -- takes nothing away, but proves that it could
-
 local mark = lease .. '|'
 local mine, refused, left = #mark, {}, 0
 local asked = redis.call('HLEN', cancelling) > 0
@@ -182,6 +180,9 @@ local claimed, claimed_ids, pasts, missing, taken, bytes, chunk = {}, {}, {}, {}
 local retried = limit > 0 and redis.call('HLEN', tries) > 0
 local saved = limit > 0 and redis.call('HLEN', checkpoints) > 0
 local last, more = false, false
+if limit > 0 then
+  redis.call('ZREMRANGEBYRANK', pending, 1, 0)  -- takes nothing away, but proves that it could
+end
 while taken < limit and not last do
   local wanted = math.min(chunk, limit - taken)
   local first = redis.call('ZRANGE', pending, 0, wanted, 'WITHSCORES')  -- and one that tells whether there is more
