@@ -25,7 +25,7 @@ from importlib import resources
 
 from _taskqueue.store.keys import GLOBAL_KEYS, QUEUE_KEYS
 
-_LOOKS = {"hash": "HLEN", "sorted": "ZCARD", "set": "SCARD", "list": "LLEN", "stream": "XLEN", "string": "STRLEN"}
+_LOOKS = {"hash": "HLEN", "sorted": "ZCARD"}
 """Type → a command that any other type makes fail, at the cost of none."""
 _FOREIGN = """local function sound()
   local looks = {%s}
