@@ -18,6 +18,8 @@ class Beat(msgspec.Struct, frozen=True):
     worker: str
     queues: list[str] = []
     tasks: list[str] = []
+    signatures: dict[str, str] = {}
+    """task → what tells apart how workers of different releases read its payload"""
     slots: int = 0
     busy: int = 0
     lag_seconds: float = 0.0

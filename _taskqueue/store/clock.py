@@ -32,6 +32,11 @@ class StoreClock:
         if self._base_ms is None or base_ms >= self._base_ms or at_s - self._noted_s > TRUSTED_S:
             self._base_ms, self._noted_s = base_ms, at_s
 
+    @property
+    def ahead_s(self) -> float:
+        """How far it is ahead of the monotonic clock."""
+        return self._wall() - self._monotonic() if self._base_ms is None else self._base_ms / 1000
+
     def now_ms(self) -> int:
         """The store's time, milliseconds since 1970: behind it by what the promptest answer took to come."""
         if self._base_ms is None:

@@ -309,6 +309,14 @@ class Store(DurableCalls):
         beat = read_beat(text) if text else None
         return (beat, max(0.0, (self.clock.now_ms() - float(at_ms)) / 1000)) if beat and at_ms else None
 
+    async def live_beats(self) -> list[Beat]:
+        """What each worker said last that is not late by more than a lease."""
+        texts = pairs(await self.command("workers", "HGETALL", self.key("workers")))
+        times = dict(score_pairs(await self.command("workers", "ZRANGE", self.key("beats"), 0, -1, "WITHSCORES")))
+        oldest_ms = self.clock.now_ms() - self.lease_ms
+        beats = [read_beat(text) for name, text in texts if times.get(name, 0.0) >= oldest_ms]
+        return [beat for beat in beats if beat is not None]
+
     async def reap(self, queue: str, lease: str, verdicts: Iterable[Verdict]) -> int:
         """End an expired lease and take these tasks back; -1 when the lease lives after all."""
         args: list[Any] = []

@@ -14,7 +14,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -22,6 +23,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskStatus
 
+from _taskqueue.domain.errors import StoreError
 from _taskqueue.domain.task import Claim
 from _taskqueue.metrics import Metrics
 from _taskqueue.settings import Settings
@@ -30,9 +32,10 @@ from _taskqueue.tasks.discovery import Registry
 from _taskqueue.work.calls import FORKED, Calls, LeaseEnded, Submitter
 from _taskqueue.work.line import Line
 from _taskqueue.work.ownership import Ownership
+from _taskqueue.work.rivals import Rivals
 from _taskqueue.work.run import Run
 from _taskqueue.work.settlement import End, Settlement
-from _taskqueue.work.verdict import WorkerLacks
+from _taskqueue.work.verdict import MISFIT, WorkerLacks
 
 WATCH_S = 0.05
 """How often deadlines are looked at: a timer for each task would cost ten times as much."""
@@ -61,6 +64,7 @@ class Execution:
 
     Args:
         lines: the line of each queue.
+        rivals: what other workers may make of a payload.
         ended: called once for every claim that was started.
         lacking: called when an attempt could not begin for want of a thread or process.
         worker: this process' name, kept with every attempt.
@@ -76,6 +80,7 @@ class Execution:
         worker: str,
         random: Callable[[], float],
         lines: Mapping[str, Line],
+        rivals: Rivals,
         ended: Callable[[], None],
         lacking: Callable[[str], None] = lambda why: None,
     ) -> None:
@@ -87,7 +92,8 @@ class Execution:
         self._tasks, self._default = registry.tasks, registry.default
         self._lines, self._on_end, self._lacking = lines, ended, lacking
         self._failure_hooks = registry.hooks_of("on_failure")
-        self._settlement = Settlement(settings, metrics, worker, random)
+        self._rivals = rivals
+        self._settlement = Settlement(settings, metrics, worker, rivals.own, random)
         self._ownership = Ownership()
         self._says_starts = settings.log_tasks == "all"
         self._held_names: set[str] = set()
@@ -176,28 +182,49 @@ class Execution:
             self._give_back(run, run.error)  # type: ignore[arg-type]
             return
         end = end if run.returned else self._settlement.read_error(run)
+        if end.judged is not None and end.judged.reason == "invalid_payload" and not run.cause:
+            self._after(run, partial(self._ask_rivals, run, end), lambda run: self._close(run, end))
+        else:
+            self._close(run, end)
+
+    async def _ask_rivals(self, run: Run, end: End) -> None:
+        """A payload that another live worker may fit goes to it."""
+        with suppress(StoreError):
+            if await self._rivals.may_fit(run.claim.queue, run.claim.id, run.spec.name):
+                end.verb, end.judged, end.error = MISFIT.verb, MISFIT, None
+
+    def _close(self, run: Run, end: End) -> None:
         if hooks := self._hooks_of(run, end):
             self._next_hook(run, end, hooks)
         else:
             self._settle(run, end)
 
     def _hooks_of(self, run: Run, end: End) -> list[Any]:
-        if run.cause in ("released", "fenced"):
+        if end.error is None or run.cause in ("released", "fenced"):
             return []
         return [*self._failure_hooks, *([run.spec.on_dead] if end.verb == "dead" and run.spec.on_dead is not None else [])]
 
     def _next_hook(self, run: Run, end: End, hooks: list[Any]) -> None:
-        run.task = run.after_hook = None
         if not hooks:
             self._settle(run, end)
             return
         hook, *others = hooks
+        self._after(run, partial(self._run_hook, run, hook, end.error), partial(self._next_hook, end=end, hooks=others))
+
+    def _after(self, run: Run, what: Callable[[], Coroutine[Any, Any, None]], then: Callable[[Run], None]) -> None:
+        """Do something that awaits between the handler's end and its settlement, for HOOK_S at most."""
         run.deadline = time.monotonic() + HOOK_S
-        run.after_hook = partial(self._next_hook, end=end, hooks=others)
-        self._spawn(run, self._run_hook(run, hook, end.error))
+        run.after_hook = then
+        self._spawn(run, self._do_then(run, what, then))
+
+    async def _do_then(self, run: Run, what: Callable[[], Coroutine[Any, Any, None]], then: Callable[[Run], None]) -> None:
+        try:
+            await what()
+        finally:
+            if run.after_hook is then:  # else it was given up
+                self._go_on(run)
 
     async def _run_hook(self, run: Run, hook: Any, error: BaseException | None) -> None:
-        then = run.after_hook
         try:
             current_context.set(run.context)
             said = hook(run.context, error)
@@ -205,18 +232,17 @@ class Execution:
                 await said
         except BaseException:
             log.exception("the hook %s failed for task %s; the task is settled all the same", _name_of(hook), run.id)
-        if then is not None and run.after_hook is then:  # else it was given up
-            then(run)
+
+    def _go_on(self, run: Run) -> None:
+        then, run.task, run.after_hook = run.after_hook or self._over, None, None
+        then(run)
 
     def _abandon_hook(self, run: Run) -> None:
         """A hook takes too long: go on without it."""
-        task, then = run.task, run.after_hook
-        run.task = run.after_hook = None
-        if task is not None:
+        if run.task is not None:
             log.warning("a hook of task %s (%s) did not end in time; the task is settled without it", run.id, run.task_name)
-            self._ownership.end_task(task)
-        if then is not None:
-            then(run)
+            self._ownership.end_task(run.task)
+        self._go_on(run)
 
     def _give_back(self, run: Run, why: BaseException) -> None:
         """It did not begin, at no fault of the task's: it costs no attempt."""
@@ -278,7 +304,7 @@ class Execution:
 
     def _stop_late(self, run: Run, now: float) -> None:
         if run.ended_unseen:  # cancelled from outside before it began
-            self._over(run)
+            self._go_on(run)
         elif run.after_hook is not None:
             if run.deadline < now:
                 self._abandon_hook(run)

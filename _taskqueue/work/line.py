@@ -121,7 +121,7 @@ class Line:
         self._seen_unroutable = 0
         self._agreed_at = 0.0
         self._unsure = False
-        self._ahead_s = self._ahead_at_most_s = time.time() - time.monotonic()
+        self._ahead_s = self._ahead_at_most_s = store.clock.ahead_s
         """how far the store's clock is ahead of time.monotonic()"""
         self._doubtful: list[Claim] = []
         """claims that did not start, since the lease may have ended"""
@@ -266,7 +266,7 @@ class Line:
 
     async def _open(self) -> None:
         pause_s = RETRY_FIRST_S
-        while not self._crew.closing:
+        while not (self._crew.closing or self._crew.draining):
             lease, sent_at = self._new_lease(), time.monotonic()
             try:
                 await self._store.open_lease(self.queue, lease)
@@ -372,7 +372,7 @@ class Line:
             if answer is not None:
                 self.renewed(sent_at)
                 self._ahead_at_most_s = answer.now_ms / 1000 - sent_at
-                self._ahead_s = answer.now_ms / 1000 - time.monotonic()
+                self._ahead_s = self._store.clock.ahead_s
             return answer
 
     def _take(self, answer: Answer, exchange: Exchange) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from _taskqueue.tasks.binding import encode_json
 from _taskqueue.tasks.failures import describe
 from _taskqueue.work.finishes import FinishLog
 from _taskqueue.work.run import Run
-from _taskqueue.work.verdict import Judgement, ResultUnfit, judge, judge_plainly
+from _taskqueue.work.verdict import MISFIT, Judgement, ResultUnfit, judge, judge_plainly
 
 log = logging.getLogger("taskqueue.worker")
 
@@ -50,11 +50,14 @@ class Settlement:
 
     Args:
         worker: this process' name, kept with every attempt.
+        signatures: task → what tells apart how workers read its payload.
         random: gives a float in [0, 1), for the jitter of retries.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, worker: str, random: Callable[[], float]) -> None:
-        self._meters, self._worker, self._random = metrics.meters, worker, random
+    def __init__(
+        self, settings: Settings, metrics: Metrics, worker: str, signatures: Mapping[str, str], random: Callable[[], float]
+    ) -> None:
+        self._meters, self._worker, self._signatures, self._random = metrics.meters, worker, signatures, random
         self._result_bytes_max = settings.result_bytes_max
         self._finishes = FinishLog(settings.log_tasks)
 
@@ -118,6 +121,8 @@ class Settlement:
             if end.judged is None:
                 self._meters(run.claim.queue, run.spec.name).succeeded(took_s)
                 self._finishes.succeeded(run.context, took_s)
+            elif end.judged is MISFIT:
+                log.info("task %s: its payload does not fit here; a worker of another release may take it", run.id)
             elif end.failure is not None:
                 self._count(run, end.judged, took_s)
                 self._finishes.failed(run.context, end.judged.verb, end.judged.delay_s, end.judged.reason, end.failure, took_s)
@@ -134,6 +139,9 @@ class Settlement:
         attempt = wire.encode(Attempt(claim.number, judged.ending, run.started_ms, run_ms, self._worker, failure))
         outcome = wire.encode(Outcome(claim.attempt, run.started_ms, run_ms, self._worker, None, judged.reason, failure))
         number, fault = pack_number(int(judged.delay_s * 1000), claim.record.priority), fault_of(run.spec.name, failure)
+        if judged is MISFIT:
+            line.settle("misfit", claim.id, number, self._signatures[run.spec.name].encode())
+            return
         line.settle(judged.verb, claim.id, number, attempt, outcome, fault)
 
     def _count(self, run: Run, judged: Judgement, took_s: float) -> None:

@@ -17,10 +17,14 @@ class Judgement:
     """A settlement in the making."""
 
     verb: str
-    """retry, dead, cancel or snooze, as the script calls it"""
+    """retry, dead, cancel, snooze or misfit, as the script calls it"""
     ending: Ending
     delay_s: float = 0.0
     reason: str = ""
+
+
+MISFIT = Judgement("misfit", Ending.SNOOZED, 1.0)
+"""A payload that another live worker may fit: it waits a moment, and whoever is free takes it."""
 
 
 class ResultUnfit(Exception):

@@ -31,6 +31,7 @@ from _taskqueue.work.dispatcher import Dispatcher
 from _taskqueue.work.execution import Execution
 from _taskqueue.work.heartbeat import Heartbeat
 from _taskqueue.work.pool import Pool
+from _taskqueue.work.rivals import Rivals, signature_id
 
 CLEANUP_S = 2.0
 """What cancelled handlers get to clean up …"""
@@ -72,9 +73,11 @@ class Worker:
         self._store, self._producer, self._registry, self._settings, self._metrics = store, producer, registry, settings, metrics
         self._life = life
         self._pool = Pool(settings.concurrency)
+        self._signatures = {name: signature_id(spec) for name, spec in registry.tasks.items()}
         self.dispatcher = Dispatcher(store, self._pool, registry, metrics, settings.queues, self._new_lease, random, life.part)
         self._execution = Execution(
-            registry, settings, metrics, producer, self.name, random, self.dispatcher.lines, self._pool.ended,
+            registry, settings, metrics, producer, self.name, random, self.dispatcher.lines, Rivals(store, self._signatures),
+            self._pool.ended,
             self.dispatcher.rest,
         )  # fmt: skip
         self.heartbeat = Heartbeat(
@@ -202,6 +205,7 @@ class Worker:
             worker=self.name,
             queues=sorted(self.dispatcher.lines),
             tasks=sorted(self._registry.tasks),
+            signatures=self._signatures,
             slots=self._settings.concurrency,
             busy=self._pool.busy,
             lag_seconds=round(self.heartbeat.lag_s, 3),
