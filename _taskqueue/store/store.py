@@ -230,6 +230,13 @@ class Store(DurableCalls):
         found = await self.command("unfit", "HMGET", self.key("unfit", queue), *ids)
         return [frozenset(one.decode().split()) if one else frozenset() for one in found]
 
+    async def still_held(self, queue: str, tasks: Sequence[tuple[bytes, Record]]) -> list[tuple[bytes, Record]]:
+        """Those of these tasks that wait for a worker that knows them."""
+        if not tasks:
+            return []
+        scores = await self.command("unroutable", "ZMSCORE", self.key("unroutable", queue), *(task_id for task_id, _ in tasks))
+        return [one for one, score in zip(tasks, scores, strict=True) if score is not None]
+
     async def adopt(self, queue: str, tasks: Iterable[tuple[bytes, Record]]) -> int:
         """Make held tasks pending again, in the order they would have had."""
         args: list[Any] = []

@@ -22,7 +22,7 @@ QUEUES_MAX = 100
 """Queues whose keys are looked at: a foreign key is met at the start or, in a store of very many queues, by its calls."""
 DIRECT = (
     "EXISTS", "GET", "HDEL", "HGET", "HGETALL", "HMGET", "HSCAN", "HSET", "SADD", "SET", "SMEMBERS", "SREM", "XADD",
-    "XRANGE", "XREVRANGE", "ZLEXCOUNT", "ZRANGE", "ZRANK", "ZREM", "ZSCORE",
+    "XRANGE", "XREVRANGE", "ZLEXCOUNT", "ZMSCORE", "ZRANGE", "ZRANK", "ZREM", "ZSCORE",
 )  # fmt: skip
 """Commands that are sent as they are, besides those in scripts."""
 

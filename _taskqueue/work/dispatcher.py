@@ -19,6 +19,7 @@ from _taskqueue.tasks.discovery import Registry
 from _taskqueue.work.isolation import Isolation
 from _taskqueue.work.line import Line
 from _taskqueue.work.pool import Pool
+from _taskqueue.work.rivals import Rivals
 from _taskqueue.work.shares import Shares
 
 DISCOVER_S = 5.0
@@ -63,6 +64,8 @@ class Dispatcher:
         self._blocking = store.connector.blocking_client()
         self._news = anyio.Event()
         self._lacking = False
+        self.rivals = Rivals(store, {}, registry.default)
+        """what other workers may make of a payload"""
         self.shares = Shares(lambda: pool.free, self.lines.values)
         self.isolation = Isolation(pool, self.lines.__getitem__, self._poke_all)
 

@@ -65,6 +65,7 @@ class Execution:
     Args:
         lines: the line of each queue.
         rivals: what other workers may make of a payload.
+        signatures: task → what tells apart how workers read its payload.
         ended: called once for every claim that was started.
         lacking: called when an attempt could not begin for want of a thread or process.
         worker: this process' name, kept with every attempt.
@@ -81,6 +82,7 @@ class Execution:
         random: Callable[[], float],
         lines: Mapping[str, Line],
         rivals: Rivals,
+        signatures: Mapping[str, str],
         ended: Callable[[], None],
         lacking: Callable[[str], None] = lambda why: None,
     ) -> None:
@@ -93,7 +95,7 @@ class Execution:
         self._lines, self._on_end, self._lacking = lines, ended, lacking
         self._failure_hooks = registry.hooks_of("on_failure")
         self._rivals = rivals
-        self._settlement = Settlement(settings, metrics, worker, rivals.own, random)
+        self._settlement = Settlement(settings, metrics, worker, signatures, random)
         self._ownership = Ownership()
         self._says_starts = settings.log_tasks == "all"
         self._held_names: set[str] = set()

@@ -27,6 +27,7 @@ from _taskqueue.store.answers import Answer, Exchange
 from _taskqueue.store.connect import Client
 from _taskqueue.store.store import CLAIM_MAX, Store
 from _taskqueue.work.pool import Pool
+from _taskqueue.work.rivals import Named, Rivals
 from _taskqueue.work.shares import Shares
 
 GATHER = 128
@@ -37,6 +38,8 @@ POLL_S = 1.0
 """A missed wake-up is caught by this; also how soon a request to cancel is noticed."""
 RECONCILE_S = 5.0
 """How long line and store may count differently: two calls may cross."""
+ELSEWHERE_S = 5.0
+"""How often held tasks that may fit another worker are looked at again."""
 RETRY_FIRST_S, RETRY_MAX_S = 0.05, 2.0
 FRESH_PART = 0.75
 """Of a lease that is sure to be left when a call was answered (settle_and_claim.lua renews it below that)."""
@@ -61,6 +64,9 @@ class Crew(Protocol):
 
     @property
     def shares(self) -> Shares: ...
+
+    @property
+    def rivals(self) -> Rivals: ...
 
     def room_for(self, line: Line) -> int: ...
 
@@ -123,6 +129,9 @@ class Line:
         self._unsure = False
         self._ahead_s = self._ahead_at_most_s = store.clock.ahead_s
         """how far the store's clock is ahead of time.monotonic()"""
+        self._elsewhere: list[Named] = []
+        """held tasks that did not fit here"""
+        self._elsewhere_at = 0.0
         self._doubtful: list[Claim] = []
         """claims that did not start, since the lease may have ended"""
         self._sending: set[bytes] = set()
@@ -431,6 +440,8 @@ class Line:
                 await self._reconcile()
             if answer.newest_unroutable > self._seen_unroutable:
                 await self._adopt()
+            elif self._elsewhere and self.loop.time() - self._elsewhere_at > ELSEWHERE_S:
+                await self._take_held(await self._store.still_held(self.queue, self._elsewhere))
         except StoreError as error:
             self._unsure = True
             log.warning("queue %s: %s; looking again at the next call", self.queue, error)
@@ -452,12 +463,17 @@ class Line:
     async def _adopt(self) -> None:
         """Take held tasks whose names this worker knows, one page a call."""
         page = await self._store.unroutable(self.queue, self._seen_unroutable)
-        known = [(task_id, record) for task_id, _, record in page if self._crew.knows(record.task)]
-        if known:
-            await self._store.adopt(self.queue, known)
-            log.info("queue %s: %d held tasks have a worker now", self.queue, len(known))
-            self.poke()
+        await self._take_held([(task_id, record) for task_id, _, record in page if self._crew.knows(record.task)])
         self._seen_unroutable = max((number for _, number, _ in page), default=self._seen_unroutable)
+
+    async def _take_held(self, tasks: list[Named]) -> None:
+        """Adopt what fits here; what may fit another worker is looked at again now and then: that one may have gone."""
+        mine, self._elsewhere = await self._crew.rivals.sort(self.queue, tasks) if tasks else ([], [])
+        self._elsewhere_at = self.loop.time()
+        if mine:
+            await self._store.adopt(self.queue, mine)
+            log.info("queue %s: %d held tasks have a worker now", self.queue, len(mine))
+            self.poke()
 
     async def _start_over(self, told: list[tuple[bytes, asyncio.Future[None]]]) -> None:
         """The lease is gone: everything it held belongs to others now."""

@@ -140,7 +140,7 @@ class Settlement:
         outcome = wire.encode(Outcome(claim.attempt, run.started_ms, run_ms, self._worker, None, judged.reason, failure))
         number, fault = pack_number(int(judged.delay_s * 1000), claim.record.priority), fault_of(run.spec.name, failure)
         if judged is MISFIT:
-            line.settle("misfit", claim.id, number, self._signatures[run.spec.name].encode())
+            line.settle("misfit", claim.id, 0, self._signatures[run.spec.name].encode())
             return
         line.settle(judged.verb, claim.id, number, attempt, outcome, fault)
 

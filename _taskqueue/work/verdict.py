@@ -23,8 +23,8 @@ class Judgement:
     reason: str = ""
 
 
-MISFIT = Judgement("misfit", Ending.SNOOZED, 1.0)
-"""A payload that another live worker may fit: it waits a moment, and whoever is free takes it."""
+MISFIT = Judgement("misfit", Ending.RELEASED)
+"""A payload that another live worker may fit: it is held until one with another signature takes it."""
 
 
 class ResultUnfit(Exception):

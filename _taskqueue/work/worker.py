@@ -74,9 +74,11 @@ class Worker:
         self._life = life
         self._pool = Pool(settings.concurrency)
         self._signatures = {name: signature_id(spec) for name, spec in registry.tasks.items()}
+        rivals = Rivals(store, self._signatures, registry.default)
         self.dispatcher = Dispatcher(store, self._pool, registry, metrics, settings.queues, self._new_lease, random, life.part)
+        self.dispatcher.rivals = rivals
         self._execution = Execution(
-            registry, settings, metrics, producer, self.name, random, self.dispatcher.lines, Rivals(store, self._signatures),
+            registry, settings, metrics, producer, self.name, random, self.dispatcher.lines, rivals, self._signatures,
             self._pool.ended,
             self.dispatcher.rest,
         )  # fmt: skip

@@ -70,6 +70,24 @@ async def test_a_payload_that_fits_nobody_alive_is_dead(working: Working) -> Non
     assert (sight.outcome.reason, sight.outcome.attempt, len(sight.attempts)) == ("invalid_payload", 1, 1)
 
 
+async def test_a_payload_whose_last_hope_went_is_dead(working: Working, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("_taskqueue.work.line.ELSEWHERE_S", 0.2)
+    async with working(old(), lease="3s") as first:
+        async with working(new(), lease="3s") as second:
+            await introduced(first, second)
+            second.worker.dispatcher.hush(True)
+            task_id = await first.submit("mail", b'{"to": "a", "subject": "b"}')
+            await first.reaches(task_id, State.PENDING)
+            with anyio.fail_after(5):
+                while not (await first.store.count("default")).unroutable:
+                    await anyio.sleep(0.01)
+            second.worker._execution.start = lambda claim: None  # type: ignore[method-assign]
+        sight = await first.reaches(task_id, State.DEAD)
+
+    assert sight.outcome is not None
+    assert sight.outcome.reason == "invalid_payload"
+
+
 async def test_alone_a_worker_decides_at_once(working: Working) -> None:
     async with working(old(), lease="3s") as bench:
         await introduced(bench)

@@ -65,12 +65,6 @@ if #ARGV > others and not repeated then
     leave({id})
     waiting_ids[#waiting_ids + 1] = id
   end
-  local function snooze(id, number)
-    local priority = number % 16
-    wait_in(scheduled, id, now + (number - priority) / 16, priority)
-    leave({id})
-    snoozed_ids[#snoozed_ids + 1] = id
-  end
 
   local reports = {
     retry = function(id, claim, number, entry, _, fault)
@@ -93,7 +87,10 @@ if #ARGV > others and not repeated then
     end,
     snooze = function(id, claim, number)
       if not ends_asked(id) then
-        snooze(id, number)
+        local priority = number % 16
+        wait_in(scheduled, id, now + (number - priority) / 16, priority)
+        leave({id})
+        snoozed_ids[#snoozed_ids + 1] = id
       end
     end,
     release = function(id, claim)
@@ -112,7 +109,7 @@ if #ARGV > others and not repeated then
     misfit = function(id, claim, number, signature)
       if not ends_asked(id) then
         redis.call('HSET', unfit, id, (redis.call('HGET', unfit, id) or '') .. signature .. ' ')
-        snooze(id, number)
+        hold(id)
       end
     end,
     progress = function(id, claim, number, text)
