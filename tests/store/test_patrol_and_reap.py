@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+
 import anyio
 import pytest
 
@@ -23,12 +26,12 @@ def verdict(held: Held, what: str = "pending", delay_ms: int = 0) -> Verdict:
 async def lose(desk: Desk, slots: int = 100) -> list[Held]:
     """Claim everything on a lease that has run out already."""
     short = Store(desk.store.connector, desk.store._metrics, namespace=desk.store.namespace, lease_ms=1)
-    await short.open_lease(QUEUE, LEASE)
-    await short.settle_and_claim(QUEUE, LEASE, Exchange(100, slots))
-    with anyio.fail_after(WAIT_S):
-        while await short.patrol(QUEUE, LONG_MS) != [LEASE]:
-            await anyio.sleep(0.002)
-    await short.aclose()
+    async with aclosing(short):
+        await short.open_lease(QUEUE, LEASE)
+        await short.settle_and_claim(QUEUE, LEASE, Exchange(100, slots))
+        with anyio.fail_after(WAIT_S):
+            while await short.patrol(QUEUE, LONG_MS) != [LEASE]:
+                await anyio.sleep(0.002)
     return await desk.store.held_by(QUEUE, LEASE)
 
 
@@ -141,9 +144,18 @@ async def test_a_lease_from_a_future_that_never_came_is_cut(desk: Desk) -> None:
 # -- leases of different lengths, side by side --------------------------------------------------------------------------
 
 
-def with_lease(desk: Desk, lease_ms: int) -> Store:
-    """The same queue, as a process with another --lease sees it."""
-    return Store(desk.store.connector, desk.store._metrics, namespace=desk.store.namespace, lease_ms=lease_ms)
+@pytest.fixture
+async def with_lease(desk: Desk) -> AsyncIterator[Callable[[int], Store]]:
+    """Gives the same queue as a process with another --lease sees it; closed at the end, however the test ends."""
+    made: list[Store] = []
+
+    def make(lease_ms: int) -> Store:
+        made.append(Store(desk.store.connector, desk.store._metrics, namespace=desk.store.namespace, lease_ms=lease_ms))
+        return made[-1]
+
+    yield make
+    for store in made:
+        await store.aclose()
 
 
 async def left_ms(desk: Desk, lease: str) -> float:
@@ -153,8 +165,8 @@ async def left_ms(desk: Desk, lease: str) -> float:
     return float(end) - int(now_s) * 1000 - int(now_us) / 1000
 
 
-async def test_a_looker_with_a_shorter_lease_cuts_no_other(desk: Desk) -> None:
-    long, short = with_lease(desk, 60_000), with_lease(desk, 5_000)
+async def test_a_looker_with_a_shorter_lease_cuts_no_other(desk: Desk, with_lease: Callable[[int], Store]) -> None:
+    long, short = with_lease(60_000), with_lease(5_000)
     await long.open_lease(QUEUE, "long/lease")
     await short.open_lease(QUEUE, "short/lease")
 
@@ -165,11 +177,10 @@ async def test_a_looker_with_a_shorter_lease_cuts_no_other(desk: Desk) -> None:
     assert 4_000 < await left_ms(desk, "short/lease") <= 5_000
     for store, lease in ((long, "long/lease"), (short, "short/lease")):
         await store.release(QUEUE, lease, [], close=True)
-        await store.aclose()
 
 
-async def test_a_lease_from_the_future_is_cut_to_its_own_length_whoever_looks(desk: Desk) -> None:
-    short, long = with_lease(desk, 5_000), with_lease(desk, 600_000)
+async def test_a_lease_from_the_future_is_cut_to_its_own_length_whoever_looks(desk: Desk, with_lease: Callable[[int], Store]) -> None:
+    short, long = with_lease(5_000), with_lease(600_000)
     await short.open_lease(QUEUE, "short/lease")
     await desk.store.command("test", "ZINCRBY", desk.store.key("leases", QUEUE), 100_000, "short/lease")
 
@@ -177,12 +188,10 @@ async def test_a_lease_from_the_future_is_cut_to_its_own_length_whoever_looks(de
 
     assert await left_ms(desk, "short/lease") <= 5_000
     await short.release(QUEUE, "short/lease", [], close=True)
-    for store in (short, long):
-        await store.aclose()
 
 
-async def test_after_a_pause_everybody_has_the_time_of_the_longest_lease(desk: Desk) -> None:
-    long, short = with_lease(desk, 60_000), with_lease(desk, 5_000)
+async def test_after_a_pause_everybody_has_the_time_of_the_longest_lease(desk: Desk, with_lease: Callable[[int], Store]) -> None:
+    long, short = with_lease(60_000), with_lease(5_000)
     await long.open_lease(QUEUE, "long/lease")
     await desk.store.command("test", "HSET", desk.store.key("patrols", QUEUE), "last_ms", 1)
     await desk.store.command("test", "ZADD", desk.store.key("leases", QUEUE), 1, "long/lease")
@@ -193,8 +202,6 @@ async def test_after_a_pause_everybody_has_the_time_of_the_longest_lease(desk: D
     until = await desk.store.command("test", "HGET", desk.store.key("patrols", QUEUE), "hold_until_ms")
     assert float(until) - int(now_s) * 1000 > 50_000
     await long.release(QUEUE, "long/lease", [], close=True)
-    for store in (long, short):
-        await store.aclose()
 
 
 async def test_a_lease_without_a_length_of_its_own_is_measured_by_the_lookers(desk: Desk) -> None:
