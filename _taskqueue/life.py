@@ -65,6 +65,8 @@ class Life:
         """give back what runs and leave"""
         self.stalled: Callable[[], bool] = lambda: False
         """says whether the event loop was blocked for too long"""
+        self.lacking: Callable[[], bool] = lambda: False
+        """says whether there are no threads or processes left to run tasks with"""
         self.drain_s = IDLE_DRAIN_S
         """how long running tasks may finish"""
         self._watchdog = watchdog
@@ -119,6 +121,8 @@ class Life:
         if self.failed:
             return
         self.failed = True
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
         log.error("%s; stopping, for a supervisor to start this process anew", what, exc_info=error, extra={"event": "process.failed"})
         self.stop()
 

@@ -50,6 +50,7 @@ class Health:
             "started": self._life.ready or self._life.stopping.is_set(),
             "not_stopping": not self._life.stopping.is_set(),
             "store": await self._ask_store(),
+            "resources": not self._life.lacking(),
         }
         well = all(checks.values())
         return (200 if well else 503), {"status": "ok" if well else "unready", "checks": checks}
@@ -106,7 +107,7 @@ class HealthApi:
 
     @route("GET", "/readyz", scope=Scope.NONE, query=HealthQuery, answers={200: HealthView, 503: HealthView})
     async def readyz(self, query: HealthQuery) -> Response:
-        """Whether the process can work: started, not stopping, the store takes writes."""
+        """Whether the process can work: started, not stopping, the store takes writes, threads can be had."""
         status, document = await self._health.ready()
         return json_response(document, status)
 

@@ -129,6 +129,8 @@ class Line:
         self._unsure = False
         self._ahead_s = self._ahead_at_most_s = store.clock.ahead_s
         """how far the store's clock is ahead of time.monotonic()"""
+        self._claim_max = CLAIM_MAX
+        """how many tasks a call may ask for; halved when an answer fails, and doubled back"""
         self._elsewhere: list[Named] = []
         """held tasks that did not fit here"""
         self._elsewhere_at = 0.0
@@ -338,7 +340,7 @@ class Line:
         settled, self._settled = self._settled, []
         self._sending = set(settled)
         told, self._told = self._told, []
-        self.asking = min(self._crew.room_for(self), CLAIM_MAX)
+        self.asking = min(self._crew.room_for(self), self._claim_max)
         exchange = self._compose(self.asking)
         finished = self._pool.finished
         if self.asking:
@@ -371,6 +373,7 @@ class Line:
                 answer = await self._store.settle_and_claim(self.queue, self.lease, exchange)
             except StoreError as error:
                 self._unsure = True
+                exchange.limit = self._claim_less(exchange.limit)
                 if not complained:
                     log.warning("queue %s: %s; trying again, running tasks go on", self.queue, error)
                     complained = True
@@ -378,11 +381,17 @@ class Line:
                 continue
             if complained:
                 log.info("queue %s: the store is back", self.queue)
+            self._claim_max = min(2 * self._claim_max, CLAIM_MAX)
             if answer is not None:
                 self.renewed(sent_at)
                 self._ahead_at_most_s = answer.now_ms / 1000 - sent_at
                 self._ahead_s = self._store.clock.ahead_s
             return answer
+
+    def _claim_less(self, limit: int) -> int:
+        """An answer that did not come may have been too large for what is in between; gives the next limit."""
+        self._claim_max = max(1, min(limit, self._claim_max) // 2)
+        return min(limit, self._claim_max)
 
     def _take(self, answer: Answer, exchange: Exchange) -> None:
         claims, suspects = answer.claims, answer.suspects
@@ -507,12 +516,13 @@ class Line:
                         await self._wait_and_claim()
             except StoreError:
                 self._unsure = True
+                self._claim_less(self._claim_max)
                 pause_s = await self._pause(pause_s)
             else:
                 pause_s = RETRY_FIRST_S
 
     async def _wait_and_claim(self) -> None:
-        exchange = Exchange(min(self._crew.room_for(self), CLAIM_MAX), max(0, self._pool.free))
+        exchange = Exchange(min(self._crew.room_for(self), self._claim_max), max(0, self._pool.free))
         if not exchange.limit or not self._armed.is_set():
             self._armed.clear()
             return

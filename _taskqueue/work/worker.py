@@ -108,6 +108,7 @@ class Worker:
                 await group.start(part("the lines to the queues", self._run_lines), lines)
                 self._producer.on_news = self.dispatcher.poke
                 self._life.stalled = lambda: self.heartbeat.stalled
+                self._life.lacking = lambda: self.dispatcher.lacking
                 self.heartbeat.start()
                 self._introduce()
                 task_status.started()

@@ -20,7 +20,7 @@ import msgspec
 import pytest
 
 from _taskqueue.domain.backoff import Backoff
-from _taskqueue.domain.errors import Discard, Retry
+from _taskqueue.domain.errors import Discard, Retry, StoreUnavailable
 from _taskqueue.domain.states import State
 from _taskqueue.logs import secure_loggers
 from _taskqueue.store.answers import Sight
@@ -623,7 +623,10 @@ async def test_what_the_worker_lacks_costs_no_attempt(
         return text
 
     async with working(plain) as bench:
-        sight = await bench.run("plain")
+        task_id = await bench.submit("plain")
+        await until(lambda: bench.life.lacking() is True)
+        sight = await bench.reaches(task_id, State.SUCCEEDED)
+        await until(lambda: not bench.life.lacking())
 
     assert lacking == 0
     assert (sight.failed_attempts, len(sight.attempts)) == (0, 0)
@@ -677,3 +680,58 @@ async def test_a_task_that_is_held_and_run_by_nobody_goes_back(
 
     assert result_of(sight) == "x nobody"
     assert f"task {sight.id} is held here but nothing runs it: a defect; it goes back to its queue" in caplog.text
+
+
+async def test_a_line_that_ends_is_loud_and_ends_the_worker(
+    working: Working, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with working(innocent) as bench:
+        bench.life.start()
+        await bench.run("innocent", b"x")
+        line = bench.worker.dispatcher.lines["default"]
+
+        async def breaks() -> None:
+            raise RuntimeError("a defect")
+
+        monkeypatch.setattr(line, "_until_a_call_is_due", breaks)
+        line.poke()
+        await until(bench.life.stopping.is_set)
+        with anyio.fail_after(10):
+            await bench.ended.wait()
+
+    assert bench.life.failed
+    assert not bench.worker.clean
+    (record,) = [one for one in caplog.records if "the line to the queue default ended" in one.getMessage()]
+    assert record.exc_info is not None
+    assert str(record.exc_info[1]) == "a defect"
+
+
+async def test_after_an_answer_that_failed_less_is_claimed_and_then_more_again(working: Working, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with working(innocent, concurrency="50") as bench:
+        line = bench.worker.dispatcher.lines["default"]
+        call = line._store.settle_and_claim
+        limits: list[int] = []
+        failing = 0
+
+        async def fail(queue: str, lease: str, exchange: Any) -> Any:
+            nonlocal failing
+            if exchange.limit:
+                limits.append(exchange.limit)
+            if failing:
+                failing -= 1
+                raise StoreUnavailable("cut off")
+            return await call(queue, lease, exchange)
+
+        monkeypatch.setattr(line._store, "settle_and_claim", fail)
+        await bench.run("innocent", b"x")
+        limits.clear()
+        failing = 3
+        line.poke()
+        await until(lambda: failing == 0)
+        await until(lambda: limits[3:])
+        for _ in range(8):
+            await bench.run("innocent", b"x")
+        line.poke()
+        await until(lambda: limits[-1] == 50)
+
+    assert limits[:4] == [50, 25, 12, 6]
