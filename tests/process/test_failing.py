@@ -106,7 +106,7 @@ PARTS = {
     "the scheduler": "import _taskqueue.upkeep.scheduler as m\nm.Scheduler.tick = boom",
     "the sampler": "import _taskqueue.upkeep.sampler as m\nm.Sampler.sample = boom",
     "the operator": "import _taskqueue.store.operations as m\nm.Operations.under_way = boom",
-    "the worker": "import _taskqueue.work.execution as m\nm.Execution.watch = boom",
+    "the watch over deadlines": "import _taskqueue.work.execution as m\nm.Execution.watch = boom",
     "what the API needs": "import _taskqueue.web.pressure as m\nm.Pressure.run = boom",
     "the heartbeat thread": "import _taskqueue.work.heartbeat as m\nm.Heartbeat._look_at_the_loop = boom_in_thread",
 }
