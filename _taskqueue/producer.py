@@ -13,6 +13,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from contextvars import copy_context
 from datetime import UTC, datetime
 from typing import Any
 
@@ -228,6 +229,7 @@ class Producer:
         """what is waited for when a submission does not say"""
         self._lanes: dict[tuple[str, Durability], Lane] = {}
         self._group: TaskGroup | None = None
+        self._variables = copy_context()
 
     def own_tasks(self) -> dict[str, TaskInfo]:
         """The tasks this process knows, by name."""
@@ -236,6 +238,7 @@ class Producer:
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Carry submissions to the store until cancelled."""
         try:
+            self._variables = copy_context()
             async with anyio.create_task_group() as self._group:
                 task_status.started()
                 await anyio.sleep_forever()
@@ -335,7 +338,7 @@ class Producer:
                 found = self._lanes.get((queue, level))
                 if found is None:
                     found = self._lanes[queue, level] = Lane(queue, level, self._store, self.on_news)
-                    self._group.start_soon(found.run)
+                    self._variables.run(self._group.start_soon, found.run)  # a handler's own would end with it
         if found is None:
             raise StoreUnavailable("the store did not answer in time")
         return found

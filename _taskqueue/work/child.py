@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import inspect
+import itertools
 import logging
 import os
 import queue
@@ -32,7 +33,8 @@ from _taskqueue.tasks.context import Context, current_context
 from _taskqueue.tasks.discovery import find_task
 from _taskqueue.tasks.failures import describe
 from _taskqueue.work.messages import (
-    LENGTH_BYTES,
+    HEAD_BYTES,
+    RESULT_BYTES_MAX,
     Answer,
     Asked,
     Ended,
@@ -47,7 +49,11 @@ from _taskqueue.work.messages import (
     ToWorker,
     decode_for_child,
     framed,
+    read_head,
 )
+
+ANY = 0
+"""Stands for whatever attempt runs."""
 
 
 class Channel:
@@ -56,20 +62,30 @@ class Channel:
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(fileno=descriptor)
         self._lock = threading.Lock()
+        self._is_copy = False
 
-    def send(self, message: ToWorker) -> None:
+    def send(self, message: ToWorker, attempt: int) -> None:
         """Send one message; the process ends when nobody is there any more."""
+        if self._is_copy:
+            return
         with self._lock:
             try:
-                self._socket.sendall(framed(message))
+                self._socket.sendall(framed(message, attempt))
             except OSError:
                 os._exit(1)
 
-    def receive(self) -> ToChild | None:
-        """The next message; None when the worker is gone."""
-        head = self._exactly(LENGTH_BYTES)
-        body = head and self._exactly(int.from_bytes(head, "big"))
-        return decode_for_child(body) if body else None
+    def receive(self) -> tuple[ToChild, int] | None:
+        """The next message and the number of its attempt; None when the worker is gone."""
+        head = self._exactly(HEAD_BYTES)
+        if head is None:
+            return None
+        size, attempt = read_head(head)
+        body = self._exactly(size)
+        return None if body is None else (decode_for_child(body), attempt)
+
+    def leave_to_the_original(self) -> None:
+        """In a copy of this process, made by a fork: two that spoke at once would be understood by nobody."""
+        self._is_copy = True
 
     def _exactly(self, size: int) -> bytes | None:
         parts = bytearray()
@@ -87,12 +103,15 @@ class ChildDesk:
     state: Mapping[str, Any] = {}
     """empty: what ``@lifespan`` set up lives in the worker"""
 
-    def __init__(self, channel: Channel, start: Start) -> None:
+    def __init__(self, channel: Channel, start: Start, number: int) -> None:
+        self.number = number
+        """of the attempt, among those of this process"""
         self.task_name, self.max_attempts, self.worker = start.task, start.max_attempts, start.worker
         self.cancel_asked = False
         self._channel = channel
         self._ends_at = time.monotonic() + start.remaining_s
         self._waiting: dict[int, Future[str | None]] = {}
+        self._numbers = itertools.count(1)
         self._task: asyncio.Task[Any] | None = None
 
     def deadline_at(self) -> datetime:
@@ -102,10 +121,10 @@ class ChildDesk:
         return self._ends_at - time.monotonic()
 
     def report_progress(self, done: float, total: float | None, message: str | None) -> None:
-        self._channel.send(Reported(done, total, message))
+        self._channel.send(Reported(done, total, message), self.number)
 
     def keep_line(self, line: str) -> None:
-        self._channel.send(Line(line.encode(errors="replace").decode()))
+        self._channel.send(Line(line.encode(errors="replace").decode()), self.number)
 
     async def save(self, packed: bytes) -> None:
         await self._ask(lambda number: Asked(number, saved=packed))
@@ -117,15 +136,15 @@ class ChildDesk:
         return told or ""
 
     async def _ask(self, asked: Any) -> str | None:
-        number, answer = len(self._waiting) + 1, Future[str | None]()
+        number, answer = next(self._numbers), Future[str | None]()
         self._waiting[number] = answer
-        self._channel.send(asked(number))
+        self._channel.send(asked(number), self.number)
         return await asyncio.wrap_future(answer)
 
     def answered(self, answer: Answer) -> None:
         """The worker's answer came; called from the reading thread."""
-        waiting = self._waiting.get(answer.number)
-        if waiting is None or waiting.done():
+        waiting = self._waiting.pop(answer.number, None)
+        if waiting is None or not waiting.set_running_or_notify_cancel():
             return
         if answer.error is None:
             waiting.set_result(answer.value)
@@ -160,7 +179,7 @@ class ToTheWorker(logging.Handler):
         except Exception:  # noqa: BLE001 - as logging.Handler says
             self.handleError(record)
         else:
-            self._channel.send(Logged(record.name, record.levelno, text))
+            self._channel.send(Logged(record.name, record.levelno, text), ANY)
 
 
 class Tasks:
@@ -169,22 +188,29 @@ class Tasks:
     def __init__(self, channel: Channel) -> None:
         self.desk: ChildDesk | None = None
         self._channel = channel
-        self._starts: queue.SimpleQueue[Start] = queue.SimpleQueue()
+        self._starts: queue.SimpleQueue[tuple[Start, int]] = queue.SimpleQueue()
 
     def read(self) -> None:
-        """Take what the worker says, until it is gone."""
-        while (message := self._channel.receive()) is not None:
-            desk = self.desk
-            if isinstance(message, Start):
-                self._starts.put(message)
-            elif isinstance(message, Stop) and desk is not None:
-                desk.stop()
-            elif isinstance(message, Answer) and desk is not None:
-                desk.answered(message)
-        os._exit(0)
+        """Take what the worker says, until it is gone; the process goes with it, whatever happens here."""
+        try:
+            while (received := self._channel.receive()) is not None:
+                message, attempt = received
+                if isinstance(message, Start):
+                    self._starts.put((message, attempt))
+                elif self.desk is not None and self.desk.number == attempt:
+                    self._tell(self.desk, message)
+        finally:
+            os._exit(0)
 
-    def next(self) -> Start:
-        """Wait for a task."""
+    @staticmethod
+    def _tell(desk: ChildDesk, message: Stop | Answer) -> None:
+        if isinstance(message, Stop):
+            desk.stop()
+        else:
+            desk.answered(message)
+
+    def next(self) -> tuple[Start, int]:
+        """Wait for a task; gives the number of the attempt too."""
         return self._starts.get()
 
 
@@ -201,13 +227,23 @@ def main(descriptor: int, worker_pid: int, level: int) -> None:
     logging.basicConfig(level=level, format="%(message)s", handlers=[ToTheWorker(channel)], force=True)
     tasks = Tasks(channel)
     threading.Thread(target=tasks.read, name="worker", daemon=True).start()
-    channel.send(Ready())
+    os.register_at_fork(after_in_child=lambda: _become_a_copy(channel))
+    process = os.getpid()
+    channel.send(Ready(), ANY)
     while True:
-        start = tasks.next()
-        tasks.desk = desk = ChildDesk(channel, start)
+        start, number = tasks.next()
+        tasks.desk = desk = ChildDesk(channel, start, number)
         ended = copy_context().run(_run, start, desk)
+        if os.getpid() != process:
+            os._exit(0)  # the copy of a fork: its own life ends with the handler
         _flush(start.end_mark)
-        channel.send(ended)
+        channel.send(ended, number)
+
+
+def _become_a_copy(channel: Channel) -> None:
+    """What a copy logs goes where it prints to."""
+    channel.leave_to_the_original()
+    logging.basicConfig(level=logging.getLogger().level, format="%(levelname)s %(message)s", force=True)
 
 
 def _die_with(worker_pid: int) -> None:
@@ -239,7 +275,10 @@ def _run(start: Start, desk: ChildDesk) -> Ended:
     except BaseException as error:  # noqa: BLE001 - whatever the handler raises
         return _end_of(error)
     try:
-        return Ended("ok", None if result is None else encode_json(result))
+        encoded = None if result is None else encode_json(result)
+        if encoded is not None and len(encoded) > RESULT_BYTES_MAX:
+            raise ValueError(f"it has {len(encoded)} bytes")
+        return Ended("ok", encoded)
     except BaseException as error:  # noqa: BLE001 - whatever the result's own code raises
         return Ended("unfit", failure=describe(error))
 

@@ -1,6 +1,6 @@
 """What a worker and the process of a ``process=True`` handler say to each other: frames of MessagePack on a socket pair.
 
-Only plain values cross the border, so an exception that cannot be pickled, or a child that went mad, harms nobody.
+Only plain values cross the border, so an exception that cannot be pickled harms nobody; what is no frame ends the process.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from _taskqueue.domain.task import Claim, Failure
 from _taskqueue.tasks.folders import Home
 
 FRAME_BYTES_MAX = 64 * 1024 * 1024
+RESULT_BYTES_MAX = FRAME_BYTES_MAX // 2
 """More than any result, checkpoint or payload that the limits allow."""
-LENGTH_BYTES = 4
+HEAD_BYTES = 8
+"""The length of what follows, and the number of the attempt that it is about: what an attempt left running may speak later."""
 EndKind = Literal["ok", "retry", "discard", "cancel", "payload", "unfit", "error"]
 
 
@@ -64,8 +66,8 @@ class Logged(msgspec.Struct, tag=True):
 class Reported(msgspec.Struct, tag=True):
     """Progress. To the worker."""
 
-    done: float
-    total: float | None
+    done: int | float
+    total: int | float | None
     message: str | None
 
 
@@ -98,7 +100,12 @@ decode_for_child = msgspec.msgpack.Decoder(ToChild).decode
 decode_for_worker = msgspec.msgpack.Decoder(ToWorker).decode
 
 
-def framed(message: ToChild | ToWorker) -> bytes:
-    """The message behind its length."""
+def framed(message: ToChild | ToWorker, attempt: int) -> bytes:
+    """The message behind its head."""
     body = encode(message)
-    return len(body).to_bytes(LENGTH_BYTES, "big") + body
+    return len(body).to_bytes(4, "big") + attempt.to_bytes(4, "big") + body
+
+
+def read_head(head: bytes) -> tuple[int, int]:
+    """The length of a message, and the number of its attempt."""
+    return int.from_bytes(head[:4], "big"), int.from_bytes(head[4:], "big")

@@ -27,7 +27,7 @@ from _taskqueue.tasks.folders import Home
 from _taskqueue.tasks.keptlog import LINE_CHARS_MAX
 from _taskqueue.work.messages import (
     FRAME_BYTES_MAX,
-    LENGTH_BYTES,
+    HEAD_BYTES,
     Answer,
     Asked,
     Ended,
@@ -41,6 +41,7 @@ from _taskqueue.work.messages import (
     ToWorker,
     decode_for_worker,
     framed,
+    read_head,
 )
 from _taskqueue.work.verdict import ResultUnfit, WorkerLacks
 
@@ -136,6 +137,7 @@ class Child:
 
     def __init__(self) -> None:
         self.idle_since = time.monotonic()
+        self._attempts = 0
         ours, theirs = socket.socketpair()
         try:
             self._process = subprocess.Popen(
@@ -143,7 +145,7 @@ class Child:
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=(theirs.fileno(),),
                 start_new_session=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )  # fmt: skip
-        except OSError:
+        except BaseException:
             ours.close()
             raise
         finally:
@@ -162,36 +164,40 @@ class Child:
         self._pipe, _ = await loop.connect_read_pipe(lambda: self._output, self._process.stdout)
         try:
             async with asyncio.timeout(START_S):
-                message = await self._receive()
+                received = await self._receive()
         except TimeoutError:
-            message = None
-        if not isinstance(message, Ready):
+            received = None
+        if received is None or not isinstance(received[0], Ready):
             raise WorkerLacks("a process for a task does not start")
 
     def send(self, message: ToChild) -> None:
         """Send one message; a process that is gone is found out by its silence."""
         if self._writer is not None:
-            self._writer.write(framed(message))
+            self._writer.write(framed(message, self._attempts))
 
-    async def _receive(self) -> ToWorker | None:
-        """The next message; None when the process ended or speaks nonsense."""
+    async def _receive(self) -> tuple[ToWorker, int] | None:
+        """The next message and the number of its attempt; None when the process ended or speaks nonsense."""
         try:
-            size = int.from_bytes(await self._reader.readexactly(LENGTH_BYTES), "big")
+            size, attempt = read_head(await self._reader.readexactly(HEAD_BYTES))
             if size > FRAME_BYTES_MAX:
                 return None
             message: ToWorker = decode_for_worker(await self._reader.readexactly(size))
-        except (asyncio.IncompleteReadError, OSError, msgspec.DecodeError):
+        except (asyncio.IncompleteReadError, OSError, msgspec.DecodeError, ValueError):
             return None
-        return message
+        return message, attempt
 
     async def run(self, home: Home, attempt: Attempt) -> Ended:
         """Run one attempt's handler. Raises ProcessEnded."""
         end_mark = f"\0{secrets.token_hex(8)}\n"
         self._output.on_line, self._output.end_mark = attempt.keep_line, end_mark[:-1].encode()
         self._output.ended.clear()
+        self._attempts += 1
         claim = msgspec.structs.replace(attempt.claim, lease="")  # the fencing token is none of its business
         self.send(Start(home, attempt.task_name, claim, attempt.max_attempts, attempt.worker, attempt.remaining_s(), end_mark))
-        while (message := await self._receive()) is not None:
+        while (received := await self._receive()) is not None:
+            message, number = received
+            if number not in (0, self._attempts):
+                continue  # what an attempt before left running
             if isinstance(message, Ended):
                 await self._all_printed()
                 return message
@@ -231,8 +237,9 @@ class Child:
 
     def kill(self) -> None:
         """End the process and what it started."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        if not self.gone:  # else its number may be another's by now
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._output.on_line = lambda line: None
         if self._writer is not None:
             self._writer.close()
@@ -319,6 +326,7 @@ class Processes:
             child = self._idle.pop()
             if not child.gone:
                 return child
+            child.kill()
         try:
             child = Child()
         except OSError as error:
@@ -334,6 +342,9 @@ class Processes:
     def look(self) -> None:
         """Reap what has ended, and end what nobody has needed for long."""
         for child in [child for child in self._idle if time.monotonic() - child.idle_since > IDLE_S]:
+            self._idle.remove(child)
+            child.kill()
+        for child in [child for child in self._idle if child.gone]:
             self._idle.remove(child)
             child.kill()
         self._all = {child for child in self._all if not child.gone}

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from _taskqueue.work.execution import Execution
 
 PROGRESS_S = 0.1
-REMIND_FIRST_S, REMIND_MAX_S = 0.5, 30.0
-"""A handler that swallows its cancellation is cancelled again after this long, then after twice as long, up to this."""
+REMIND_FIRST_S, REMIND_MAX_S = 2.0, 30.0
+"""A handler that swallows its cancellation is cancelled again after this long, then after twice as long, up to this. Longer than
+what a process handler gets to stop by itself (processes.STOP_S).
+"""
 OVER = "this attempt is over; what it does now is not kept"
 
 
