@@ -149,7 +149,7 @@ class Life:
 
     def _hear(self, number: int) -> None:
         """In the watchdog's thread: the time is set here, whatever the event loop does meanwhile."""
-        again = self._told or self.stopping.is_set()
+        again = self._told
         if again and number == signal.SIGHUP:  # a closed terminal sends it twice: the shell does, too
             return
         self._told = True

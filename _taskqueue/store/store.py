@@ -237,9 +237,9 @@ class Store(DurableCalls):
         scores = await self.command("unroutable", "ZMSCORE", self.key("unroutable", queue), *(task_id for task_id, _ in tasks))
         return [one for one, score in zip(tasks, scores, strict=True) if score is not None]
 
-    async def adopt(self, queue: str, tasks: Iterable[tuple[bytes, Record]]) -> int:
-        """Make held tasks pending again, in the order they would have had."""
-        args: list[Any] = []
+    async def adopt(self, queue: str, tasks: Iterable[tuple[bytes, Record]], *, quietly: bool = False) -> int:
+        """Make held tasks pending again, in the order they would have had; quietly: no other worker is woken for them."""
+        args: list[Any] = [0 if quietly else 1]
         for task_id, record in tasks:
             args += (task_id, ids.created_ms_of(task_id.decode()) - record.priority * self.head_start_ms)
         return int(await self.run("adopt", queue, *args))

@@ -54,14 +54,18 @@ class _ThreadCall:
         self.error: BaseException | None = None
         self._run, self._function = run, function
         self._lock = threading.Lock()
-        self._ended = False
+        self._is_left = self._ended = False
         self._on_late_end: Callable[[], None] | None = None
 
     def __call__(self) -> Any:
         try:
-            if not self._run.line.fresh:  # it waited for this thread, or the whole machine slept
-                raise LeaseEnded
-            self.began = True
+            with self._lock:
+                if self._is_left:
+                    return None
+                if not self._run.line.fresh:  # it waited for this thread, or the whole machine slept
+                    self._run.lack = LeaseEnded()
+                    return None
+                self.began = True
             return self._function()
         except BaseException as error:  # noqa: BLE001 - whatever the handler raises
             self.error = error
@@ -85,6 +89,7 @@ class _ThreadCall:
     def leave_behind(self, on_late_end: Callable[[], None]) -> bool:
         """Nobody waits any more; whether it still runs, and then its end calls ``on_late_end``."""
         with self._lock:
+            self._is_left = True
             if self.began and not self._ended:
                 self._on_late_end = on_late_end
                 return True
@@ -163,7 +168,8 @@ class Calls:
         except (RuntimeError, MemoryError) as error:
             if call.began:
                 raise
-            raise WorkerLacks(f"no thread can be started: {error}") from None
+            run.lack = WorkerLacks(f"no thread can be started: {error}")
+            raise run.lack from None
         except asyncio.CancelledError:
             if call.leave_behind(self._metrics.abandoned_threads.dec):
                 self._metrics.abandoned_threads.inc()
@@ -173,5 +179,9 @@ class Calls:
 
     async def _call_process(self, run: Run) -> Any:
         listens = run.spec.signature.context is not None
-        result = await self.processes.call(self._home_of(run.spec), run, listens=listens)
+        try:
+            result = await self.processes.call(self._home_of(run.spec), run, listens=listens)
+        except WorkerLacks as lack:
+            run.lack = lack
+            raise
         return None if result is None else msgspec.Raw(result)

@@ -29,13 +29,13 @@ from _taskqueue.metrics import Metrics
 from _taskqueue.settings import Settings
 from _taskqueue.tasks.context import current_context
 from _taskqueue.tasks.discovery import Registry
-from _taskqueue.work.calls import FORKED, Calls, LeaseEnded, Submitter
+from _taskqueue.work.calls import FORKED, Calls, Submitter
 from _taskqueue.work.line import Line
 from _taskqueue.work.ownership import Ownership
 from _taskqueue.work.rivals import Rivals
 from _taskqueue.work.run import Run
 from _taskqueue.work.settlement import End, Settlement
-from _taskqueue.work.verdict import MISFIT, WorkerLacks
+from _taskqueue.work.verdict import ASK_AGAIN, MISFIT, WorkerLacks
 
 WATCH_S = 0.05
 """How often deadlines are looked at: a timer for each task would cost ten times as much."""
@@ -99,13 +99,17 @@ class Execution:
         self._ownership = Ownership()
         self._says_starts = settings.log_tasks == "all"
         self._held_names: set[str] = set()
+        self._superseded: set[Run] = set()
+        """attempts that lost their lease and still clean up, while the task runs here again"""
+        self._stopping = False
         self._loop = asyncio.get_running_loop()
         self._variables = contextvars.copy_context()
 
     @property
     def runs(self) -> list[Run]:
         """Every attempt under way."""
-        return [run for line in self._lines.values() for run in line.runs.values() if isinstance(run, Run)]
+        current = [run for line in self._lines.values() for run in line.runs.values() if isinstance(run, Run)]
+        return [*current, *self._superseded]
 
     @property
     def blockers(self) -> set[str]:
@@ -140,7 +144,10 @@ class Execution:
             elif spec is None:
                 self._hold(claim, line)
             else:
+                before = line.runs.get(claim.id)
                 run = line.runs[claim.id] = Run(self, claim, spec, line, now)
+                if isinstance(before, Run):
+                    self._superseded.add(before)
                 if self._says_starts:
                     self._settlement.started(run)
                 self._spawn(run, self._attempt(run))
@@ -166,22 +173,17 @@ class Execution:
             run.error = error
         if FORKED:
             os._exit(0)  # the copy of a fork: its own life ends with the handler
-        try:
-            self._over(run)
-        except BaseException:
-            log.exception("task %s: a defect kept its end from being read; it goes back to its queue", run.id)
-            self._release(run)
+        self._go_on(run)
 
     def _over(self, run: Run) -> None:
         """The handler has ended: decide, and settle at once or after its hooks. Awaits nothing, so nothing is left of the
         handler's that could still reach this.
         """
-        run.task = None
+        if run.lack is not None:
+            self._give_back(run, run.lack)
+            return
         if run.returned and (end := self._settlement.read_result(run)).error is None:
             self._settle(run, end)
-            return
-        if type(run.error) in (WorkerLacks, LeaseEnded):
-            self._give_back(run, run.error)  # type: ignore[arg-type]
             return
         end = end if run.returned else self._settlement.read_error(run)
         if end.judged is not None and end.judged.reason == "invalid_payload" and not run.cause:
@@ -190,10 +192,14 @@ class Execution:
             self._close(run, end)
 
     async def _ask_rivals(self, run: Run, end: End) -> None:
-        """A payload that another live worker may fit goes to it."""
+        """A payload that another live worker may fit goes to it. Only a clear no makes it dead; else it is asked again later."""
+        dead, error = end.judged, end.error
+        end.verb, end.judged, end.error = ASK_AGAIN.verb, ASK_AGAIN, None
         with suppress(StoreError):
             if await self._rivals.may_fit(run.claim.queue, run.claim.id, run.spec.name):
-                end.verb, end.judged, end.error = MISFIT.verb, MISFIT, None
+                end.verb, end.judged = MISFIT.verb, MISFIT
+            elif dead is not None:
+                end.verb, end.judged, end.error = dead.verb, dead, error
 
     def _close(self, run: Run, end: End) -> None:
         if hooks := self._hooks_of(run, end):
@@ -207,7 +213,7 @@ class Execution:
         return [*self._failure_hooks, *([run.spec.on_dead] if end.verb == "dead" and run.spec.on_dead is not None else [])]
 
     def _next_hook(self, run: Run, end: End, hooks: list[Any]) -> None:
-        if not hooks:
+        if not hooks or self._stopping:
             self._settle(run, end)
             return
         hook, *others = hooks
@@ -236,8 +242,13 @@ class Execution:
             log.exception("the hook %s failed for task %s; the task is settled all the same", _name_of(hook), run.id)
 
     def _go_on(self, run: Run) -> None:
+        """Take the next step of an attempt: nothing may keep it from its end."""
         then, run.task, run.after_hook = run.after_hook or self._over, None, None
-        then(run)
+        try:
+            then(run)
+        except BaseException:
+            log.exception("task %s: a defect kept its end from being recorded; it goes back to its queue", run.id)
+            self._release(run)
 
     def _abandon_hook(self, run: Run) -> None:
         """A hook takes too long: go on without it."""
@@ -256,7 +267,7 @@ class Execution:
             self._leave(run)
 
     def _release(self, run: Run) -> None:
-        if run.claim.id in run.line.runs:  # else it was settled before
+        if not run.over:  # else it was settled before
             run.line.settle("release", run.claim.id)
             self._leave(run)
 
@@ -265,14 +276,19 @@ class Execution:
         self._leave(run)
 
     def _leave(self, run: Run) -> None:
-        run.line.runs.pop(run.claim.id, None)
-        if run.children:
-            self._ownership.disown(run)
-        run.forget()
-        self._on_end()
+        if run.line.runs.get(run.claim.id) is run:
+            del run.line.runs[run.claim.id]
+        self._superseded.discard(run)
+        try:
+            if run.children:
+                self._ownership.disown(run)
+        finally:
+            run.forget()
+            self._on_end()
 
     def stop_all(self) -> int:
         """Ask everything to stop, and give it back; gives how much there was."""
+        self._stopping = True
         runs = self.runs
         for run in runs:
             if run.after_hook is not None:

@@ -27,7 +27,7 @@ from _taskqueue.store.answers import Answer, Exchange
 from _taskqueue.store.connect import Client
 from _taskqueue.store.store import CLAIM_MAX, Store
 from _taskqueue.work.pool import Pool
-from _taskqueue.work.rivals import Named, Rivals
+from _taskqueue.work.rivals import Elsewhere, Rivals
 from _taskqueue.work.shares import Shares
 
 GATHER = 128
@@ -38,8 +38,6 @@ POLL_S = 1.0
 """A missed wake-up is caught by this; also how soon a request to cancel is noticed."""
 RECONCILE_S = 5.0
 """How long line and store may count differently: two calls may cross."""
-ELSEWHERE_S = 5.0
-"""How often held tasks that may fit another worker are looked at again."""
 RETRY_FIRST_S, RETRY_MAX_S = 0.05, 2.0
 FRESH_PART = 0.75
 """Of a lease that is sure to be left when a call was answered (settle_and_claim.lua renews it below that)."""
@@ -131,9 +129,7 @@ class Line:
         """how far the store's clock is ahead of time.monotonic()"""
         self._claim_max = CLAIM_MAX
         """how many tasks a call may ask for; halved when an answer fails, and doubled back"""
-        self._elsewhere: list[Named] = []
-        """held tasks that did not fit here"""
-        self._elsewhere_at = 0.0
+        self._elsewhere = Elsewhere(store, queue, crew)
         self._doubtful: list[Claim] = []
         """claims that did not start, since the lease may have ended"""
         self._sending: set[bytes] = set()
@@ -223,6 +219,8 @@ class Line:
         Args:
             waiting: the claims that wait in the pool.
         """
+        if self._crew.draining:  # what is released stays held until the lease ends
+            return
         doubtful = {claim.id for claim in self._doubtful}
         attended = self.runs.keys() | self._sending | set(self._settled) | doubtful
         found = {task_id for task_id in self.held - attended if task_id not in waiting}
@@ -416,7 +414,10 @@ class Line:
             self._pool.offer(claims)
         if self._doubtful and self.fresh:
             doubtful, self._doubtful = self._doubtful, []
-            self._pool.offer(doubtful)
+            if back := self._crew.admit(doubtful, []):
+                self.give_back(back)
+            else:
+                self._pool.offer(doubtful)
         for task_id in answer.cancel:
             self._stop_one(task_id)
         self._set_timer(answer.due_in_us)
@@ -447,10 +448,8 @@ class Line:
                 self._agreed_at = self.called_at
             elif self.called_at - self._agreed_at > RECONCILE_S:
                 await self._reconcile()
-            if answer.newest_unroutable > self._seen_unroutable:
-                await self._adopt()
-            elif self._elsewhere and self.loop.time() - self._elsewhere_at > ELSEWHERE_S:
-                await self._take_held(await self._store.still_held(self.queue, self._elsewhere))
+            if self._crew.room_for(self) > 0:  # who has none would take tasks from those who have
+                await self._adopt(answer.newest_unroutable)
         except StoreError as error:
             self._unsure = True
             log.warning("queue %s: %s; looking again at the next call", self.queue, error)
@@ -469,19 +468,19 @@ class Line:
         self._agreed_at = self.loop.time()
         self._unsure = False
 
-    async def _adopt(self) -> None:
-        """Take held tasks whose names this worker knows, one page a call."""
-        page = await self._store.unroutable(self.queue, self._seen_unroutable)
-        await self._take_held([(task_id, record) for task_id, _, record in page if self._crew.knows(record.task)])
-        self._seen_unroutable = max((number for _, number, _ in page), default=self._seen_unroutable)
-
-    async def _take_held(self, tasks: list[Named]) -> None:
-        """Adopt what fits here; what may fit another worker is looked at again now and then: that one may have gone."""
-        mine, self._elsewhere = await self._crew.rivals.sort(self.queue, tasks) if tasks else ([], [])
-        self._elsewhere_at = self.loop.time()
-        if mine:
-            await self._store.adopt(self.queue, mine)
-            log.info("queue %s: %d held tasks have a worker now", self.queue, len(mine))
+    async def _adopt(self, newest: int) -> None:
+        """Take held tasks that this worker knows, one page a call; and look again at those that did not fit here."""
+        elsewhere = self._elsewhere
+        if newest > self._seen_unroutable:
+            page = await self._store.unroutable(self.queue, self._seen_unroutable)
+            taken = await elsewhere.take([(task_id, record) for task_id, _, record in page if self._crew.knows(record.task)])
+            self._seen_unroutable = max((number for _, number, _ in page), default=self._seen_unroutable)
+        elif elsewhere.is_due:
+            taken = await elsewhere.look_again()
+        else:
+            return
+        if taken:
+            log.info("queue %s: %d held tasks have a worker now", self.queue, taken)
             self.poke()
 
     async def _start_over(self, told: list[tuple[bytes, asyncio.Future[None]]]) -> None:

@@ -44,6 +44,8 @@ class Run:
     error: BaseException | None = None
     failure_in_child: Failure | None = None
     """what a process handler's own process told of its error"""
+    lack: Exception | None = None
+    """why the handler did not begin, at no fault of the task's; what its middlewares make of that does not count"""
     log: KeptLog | None = None
     log_kept = 0
     over = False

@@ -107,6 +107,8 @@ class Settlement:
         """Tell the line what became of the attempt, once. Raises nothing."""
         if run.claim.lease != run.line.lease or run.cause == "fenced":
             log.warning("task %s: its lease ended while it ran here; the answer is dropped, another worker has it", run.id)
+            if run.claim.lease == run.line.lease:
+                run.line.held.discard(run.claim.id)
             return
         if run.cause == "released" and end.error is not None:
             return  # stays held, and goes back to its queue at no cost

@@ -27,6 +27,10 @@ MISFIT = Judgement("misfit", Ending.RELEASED)
 """A payload that another live worker may fit: it is held until one with another signature takes it."""
 
 
+ASK_AGAIN = Judgement("snooze", Ending.SNOOZED, 5.0)
+"""A payload that does not fit here, while nobody could say whether it fits elsewhere."""
+
+
 class ResultUnfit(Exception):
     """The handler's result cannot be kept: no JSON form, or too large."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import logging
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -109,3 +110,48 @@ def has_children(path: str) -> None:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     Path(path).write_text(f"{os.getpid()} {child.pid}", encoding="utf-8")
     time.sleep(60)
+
+
+@task(process=True, max_attempts=1)
+def forks(text: str) -> str:
+    """Is there twice when it returns."""
+    os.fork()
+    return text
+
+
+@task(process=True, max_attempts=1)
+def leaves_a_thread(ctx: Context, text: str) -> str:
+    def late() -> None:
+        time.sleep(0.3)
+        ctx.progress(99, 100)
+        ctx.log.warning("from before")
+
+    threading.Thread(target=late, daemon=True).start()
+    return text
+
+
+@task(process=True, max_attempts=1)
+def rests(ctx: Context, text: str) -> str:
+    time.sleep(0.8)
+    return text
+
+
+@task(process=True, max_attempts=1)
+def pools(ctx: Context, text: str) -> int:
+    ctx.log.warning("before")
+    with multiprocessing.get_context("fork").Pool(4) as pool:
+        return sum(pool.map(_logs, range(40)))
+
+
+def _logs(number: int) -> int:
+    logging.getLogger("somebody").warning("x" * 5_000)
+    return number
+
+
+@task(process=True, max_attempts=1, timeout=3)
+def listens_long(ctx: Context, path: str) -> None:
+    while not ctx.cancelled:
+        time.sleep(0.01)
+    time.sleep(0.8)
+    Path(path).write_text("cleaned up", encoding="utf-8")
+    ctx.check_cancelled()

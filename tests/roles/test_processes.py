@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 TASKS: list[AnyTask] = [
     processed.pid, processed.awaits, processed.talks, processed.saves, processed.saves_too_much, processed.ends, processed.listens,
-    processed.has_children,
+    processed.has_children, processed.forks, processed.leaves_a_thread, processed.rests, processed.pools, processed.listens_long,
 ]  # fmt: skip
 
 
@@ -204,3 +204,48 @@ async def test_what_a_process_prints_without_end_stays_within_its_log(working: W
     assert max(map(len, lines)) <= LINE_CHARS_MAX
     assert len(output._rest) <= LINE_CHARS_MAX
     assert time.monotonic() - began < 5
+
+
+async def test_a_copy_that_a_handler_makes_of_its_process_says_nothing(working: Working) -> None:
+    async with working(*TASKS, processes="1") as bench:
+        told = [result_of(await bench.run("forks", text)) for text in (b"one", b"two", b"three")]
+
+    assert told == ["one", "two", "three"]
+
+
+async def test_what_an_attempt_leaves_running_says_nothing_in_the_next_one(working: Working, store: Store) -> None:
+    async with working(*TASKS, processes="1") as bench:
+        first = await bench.run("leaves_a_thread", b"first")
+        second = await bench.run("rests", b"second")
+
+    assert (result_of(first), result_of(second)) == ("first", "second")
+    assert second.progress is None
+    assert await store.command("log", "HGET", store.key("logs", "default"), f"{second.id}:1") is None
+
+
+async def test_what_the_processes_of_a_pool_log_is_printed(working: Working, store: Store) -> None:
+    async with working(*TASKS) as bench:
+        sight = await bench.run("pools")
+        lines = await log_of(store, sight)
+
+    assert result_of(sight) == sum(range(40))
+    assert lines[0].endswith("WARNING before")
+    assert any(line.endswith("WARNING " + "x" * 5_000) for line in lines)
+
+
+async def test_a_process_that_listens_has_its_second(working: Working, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "said"
+    async with working(*TASKS) as bench:
+        await bench.run("listens_long", str(path).encode(), state=State.DEAD)
+
+    assert path.read_text(encoding="utf-8") == "cleaned up"
+    assert "runs on" not in caplog.text
+
+
+async def test_whole_numbers_stay_whole_on_their_way(working: Working, store: Store) -> None:
+    async with working(*TASKS) as bench:
+        sight = await bench.run("talks", b"text")
+        kept = await store.command("progress", "HGET", store.key("progress", "default"), sight.id)
+
+    assert msgspec.msgpack.decode(kept)[:2] == [3, 4]
+    assert all(type(one) is int for one in msgspec.msgpack.decode(kept)[:2])

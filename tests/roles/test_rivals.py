@@ -71,7 +71,7 @@ async def test_a_payload_that_fits_nobody_alive_is_dead(working: Working) -> Non
 
 
 async def test_a_payload_whose_last_hope_went_is_dead(working: Working, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("_taskqueue.work.line.ELSEWHERE_S", 0.2)
+    monkeypatch.setattr("_taskqueue.work.rivals.ELSEWHERE_S", 0.2)
     async with working(old(), lease="3s") as first:
         async with working(new(), lease="3s") as second:
             await introduced(first, second)

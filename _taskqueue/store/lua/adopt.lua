@@ -1,6 +1,6 @@
 -- Make held tasks pending again, for a worker that knows their names.
 -- keys:  leases, unroutable, pending, wake
--- args:  ...
+-- args:  wakes:number, ...
 -- rest:  per task: id, pending score
 -- uses:  sound, check, drain, wake
 -- gives: how many
@@ -12,7 +12,7 @@ for i = rest + 1, #ARGV, 2 do
     count = count + 1
   end
 end
-if count > 0 then
+if count > 0 and wakes == 1 then
   leave_token()
 end
 return count

@@ -108,7 +108,10 @@ if #ARGV > others and not repeated then
     end,
     misfit = function(id, claim, number, signature)
       if not ends_asked(id) then
-        redis.call('HSET', unfit, id, (redis.call('HGET', unfit, id) or '') .. signature .. ' ')
+        local before = redis.call('HGET', unfit, id) or ''
+        if not string.find(before, signature .. ' ', 1, true) then
+          redis.call('HSET', unfit, id, before .. signature .. ' ')
+        end
         hold(id)
       end
     end,
