@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import sysconfig
 from collections.abc import Collection, Iterator, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -176,6 +177,8 @@ def admit(folder: Path, name: str) -> str:
     known = sys.modules.get(name)
     if known is not None and list(getattr(known, "__path__", ())) != [str(folder)]:
         raise UsageError(f"--handlers {folder}: another module is named {name!r} already; rename the folder")
+    if known is None and _is_installed(name):
+        raise UsageError(f"--handlers {folder}: an installed module is named {name!r}; rename the folder")
     aliases().folders[name] = str(folder)
     aliases().roots.add(str(folder))
     if name == folder.name and str(folder.parent) not in sys.path:
@@ -185,6 +188,15 @@ def admit(folder: Path, name: str) -> str:
         if spec is not None:
             sys.modules[name] = module_from_spec(spec)
     return name
+
+
+def _is_installed(name: str) -> bool:
+    """Whether this is the name of a module of Python or of a package, which the folder would hide from those who import it."""
+    found = find_spec(name)
+    if found is None or found.origin is None:
+        return False
+    folders = [sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
+    return found.origin in ("built-in", "frozen") or any(Path(found.origin).is_relative_to(folder) for folder in folders)
 
 
 def home_of(module: str) -> Home:

@@ -62,12 +62,13 @@ class Channel:
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(fileno=descriptor)
         self._lock = threading.Lock()
-        self._is_copy = False
+        self.is_copy = False
+        """of a process that a handler forked; two that spoke at once would be understood by nobody"""
 
     def send(self, message: ToWorker, attempt: int) -> None:
         """Send one message; the process ends when nobody is there any more."""
-        if self._is_copy:
-            return
+        if self.is_copy:
+            raise TaskqueueError("a process that a handler forked has no Context; report from the handler itself")
         with self._lock:
             try:
                 self._socket.sendall(framed(message, attempt))
@@ -82,10 +83,6 @@ class Channel:
         size, attempt = read_head(head)
         body = self._exactly(size)
         return None if body is None else (decode_for_child(body), attempt)
-
-    def leave_to_the_original(self) -> None:
-        """In a copy of this process, made by a fork: two that spoke at once would be understood by nobody."""
-        self._is_copy = True
 
     def _exactly(self, size: int) -> bytes | None:
         parts = bytearray()
@@ -124,6 +121,9 @@ class ChildDesk:
         self._channel.send(Reported(done, total, message), self.number)
 
     def keep_line(self, line: str) -> None:
+        if self._channel.is_copy:
+            sys.stderr.write(f"{line}\n")
+            return
         self._channel.send(Line(line.encode(errors="replace").decode()), self.number)
 
     async def save(self, packed: bytes) -> None:
@@ -242,7 +242,7 @@ def main(descriptor: int, worker_pid: int, level: int) -> None:
 
 def _become_a_copy(channel: Channel) -> None:
     """What a copy logs goes where it prints to."""
-    channel.leave_to_the_original()
+    channel.is_copy = True
     logging.basicConfig(level=logging.getLogger().level, format="%(levelname)s %(message)s", force=True)
 
 

@@ -145,3 +145,17 @@ def test_an_unknown_setting_in_the_file(tmp_path: Path) -> None:
     (tmp_path / "taskqueue.toml").write_text("concurency = 5\n")
 
     assert "did you mean 'concurrency'" in complaint(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["h2", "json", "zlib"])
+def test_a_folder_of_handlers_hides_no_installed_module(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "mine.py").write_text("from taskqueue import task\n", encoding="utf-8")
+    program = Program(tmp_path, "--redis-url", "memory://", "--handlers", name)
+    try:
+        assert program.process.wait(20) == 2
+    finally:
+        program.kill()
+    assert "module is named" in program.output
+    assert "rename the folder" in program.output
+    assert "Traceback" not in program.output

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from taskqueue import Backoff, Cancel, Context, Discard, Retry, task
+from taskqueue import Backoff, Cancel, Context, Discard, Retry, TaskqueueError, current, task
 
 
 @task(process=True, max_attempts=1)
@@ -113,10 +113,9 @@ def has_children(path: str) -> None:
 
 
 @task(process=True, max_attempts=1)
-def forks(text: str) -> str:
+def forks(text: str) -> list[Any]:
     """Is there twice when it returns."""
-    os.fork()
-    return text
+    return [text, os.fork()]
 
 
 @task(process=True, max_attempts=1)
@@ -145,7 +144,12 @@ def pools(ctx: Context, text: str) -> int:
 
 def _logs(number: int) -> int:
     logging.getLogger("somebody").warning("x" * 5_000)
-    return number
+    current().log.warning("kept %d", number)
+    try:
+        current().progress(number, 40)
+    except TaskqueueError:
+        return number
+    return 0
 
 
 @task(process=True, max_attempts=1, timeout=3)
