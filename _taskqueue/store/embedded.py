@@ -117,6 +117,7 @@ class EmbeddedStore:
         except BaseException:
             if self._child is not None:
                 await self._child.stop()
+            self.folder.return_to_engine()
             raise
         finally:
             for one in held:

@@ -54,6 +54,8 @@ class DataFolder:
         self._engine = self.path / "engine"
         self._identity: tuple[int, int] | None = None
         self._socket_identity: tuple[int, int] | None = None
+        self._before: tuple[Engine, object] | None = None
+        """the engine that another is to take over from, and what the data looked like then"""
 
     @property
     def url(self) -> str:
@@ -132,6 +134,7 @@ class DataFolder:
             if not used and wrote is not None:
                 log.warning("the data dir %s was used before (by %s) and holds no data any more: it starts empty", self.shown, wrote)
             server = choose(servers, wrote, self.journal.dump(), self.shown) if used else servers[0]
+            self._before = (wrote, self.journal.state()) if used and wrote and server.engine != wrote else None
             if server.engine != wrote:
                 self._write_engine(server.engine)
         except OSError as error:
@@ -139,6 +142,15 @@ class DataFolder:
         if used and wrote and server.engine != wrote:
             log.info("the data in %s, written by %s, is taken over by %s", self.shown, wrote, server.engine)
         return server
+
+    def return_to_engine(self) -> None:
+        """The server that was to take over has not come up: the one before goes on, unless something was written since."""
+        if self._before is None:
+            return
+        wrote, state = self._before
+        with suppress(OSError):
+            if self.journal.state() == state:
+                self._write_engine(wrote)
 
     def damage(self) -> Damage | None:
         """What a crash or a power cut left at the end of the data; see :meth:`Journal.damage`. Raises UsageError."""

@@ -52,6 +52,11 @@ class Journal:
             return [self._single] if self._single.exists() else []
         return [self._folder / found[1] for found in _ENTRY.finditer(text) if found[2] != "h"]
 
+    def state(self) -> dict[Path, tuple[int, int]]:
+        """Size and time of each file: they tell whether a server has written. Raises OSError."""
+        found = {path: path.stat() for path in self.files() if path.exists()}
+        return {path: (stat.st_size, stat.st_mtime_ns) for path, stat in found.items()}
+
     def check(self) -> None:
         """See that no part is missing, which would make a server start empty or not at all. Raises UsageError."""
         if self.manifest.exists():

@@ -17,7 +17,7 @@ from _taskqueue.metrics import Metrics
 from _taskqueue.store import child, embedded
 from _taskqueue.store.connect import Connector
 from _taskqueue.store.embedded import EmbeddedStore, run_embedded
-from _taskqueue.store.engines import ServerBinary
+from _taskqueue.store.engines import Engine, ServerBinary
 from _taskqueue.store.store import Store
 from tests.store.folders import WAIT_S, call, commands_of, gone, keys_in, refusal, server_of, write
 
@@ -64,6 +64,21 @@ async def test_an_older_engine_is_refused_and_a_newer_one_takes_over(tmp_path: P
     engine.write_text("valkey 8.0.1\n")
     assert await keys_in(tmp_path) == {"a"}
     assert engine.read_text() == f"{server_of('valkey').engine}\n"
+
+
+async def test_a_newer_engine_that_does_not_come_up_takes_nothing_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await write(tmp_path, "a")
+    wrote = (tmp_path / "engine").read_text()
+    broken = tmp_path / "valkey-server"
+    broken.write_text("#!/bin/sh\necho out of order >&2; exit 1\n")
+    broken.chmod(0o700)
+    monkeypatch.setattr(embedded, "find_servers", lambda: [ServerBinary(str(broken), Engine("valkey", "99.0.0"))])
+
+    assert "did not start" in await refusal(tmp_path)
+
+    assert (tmp_path / "engine").read_text() == wrote
+    monkeypatch.undo()
+    assert await keys_in(tmp_path) == {"a"}
 
 
 async def test_a_folder_without_its_engine_is_judged_by_its_data(tmp_path: Path, only: Callable[[str], ServerBinary]) -> None:
