@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from types import FrameType
 
 INIT = 1
@@ -29,7 +30,8 @@ def watch_over(program: int) -> int | None:
         return None
 
     def pass_on(number: int, frame: FrameType | None) -> None:
-        os.kill(program, number)
+        with suppress(ProcessLookupError):
+            os.kill(program, number)
 
     for number in PASSED_ON:
         signal.signal(number, pass_on)

@@ -49,7 +49,6 @@ if pid == 0:
 os.waitpid(pid, 0)
 return []
 """
-STUBBORN = "kept = subprocess.Popen(['sh', '-c', 'trap \"\" TERM; sleep 60'])\nreturn [kept.pid]"
 APART = "kept = subprocess.Popen(['sleep', '60'], start_new_session=True)\nreturn [kept.pid]"
 
 

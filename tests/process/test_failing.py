@@ -221,6 +221,7 @@ def test_a_signal_while_the_start_waits_ends_it_at_once(tmp_path: Path, breaking
         give_up = time.monotonic() + 10
         while "the start waits" not in program.output:
             assert time.monotonic() < give_up
+            time.sleep(0.01)
         began = time.monotonic()
         program.process.send_signal(signal.SIGTERM)
 

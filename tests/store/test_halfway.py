@@ -100,6 +100,18 @@ async def fails_and_is_made_again(desk: Desk, verb: str, trouble: Callable[[], A
     assert await look()
 
 
+@pytest.mark.parametrize(("verb", "name"), [("submit", "records"), ("settle_and_claim", "running"), ("release", "pending")])
+async def test_the_trouble_is_trouble(desk: Desk, verb: str, name: str) -> None:
+    call, _ = await ALL[verb](desk)
+
+    async with foreign(desk.store, desk.store.key(name, QUEUE), "string"):
+        with pytest.raises((StoreError, AssertionError)):
+            await call()
+    async with denied(desk.store, "zadd"):
+        with pytest.raises((StoreError, AssertionError)):
+            await call()
+
+
 @pytest.mark.parametrize("kind", ["string", "list"])
 @pytest.mark.parametrize(("verb", "name"), BROKEN)
 async def test_a_key_of_a_foreign_type_loses_nothing(desk: Desk, verb: str, name: str, kind: str) -> None:
