@@ -1,9 +1,10 @@
 """Floor 4: running tasks. The worker owns a pool, and one line to the store for each queue.
 
 worker        starts and drains everything below
-dispatcher    which queues are served
+dispatcher    which queues are served; crew: what the parts know of each other
 shares        how the free places are shared among the queues
 line          one lease on one queue: settle, claim, wake up, survive faults
+tenure        how long that lease is sure to be held
 rivals        what live workers of another release may make of a payload
 isolation     a suspect of having killed its workers runs alone
 heartbeat     an OS thread that renews leases even while the event loop is blocked

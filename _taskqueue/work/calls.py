@@ -62,7 +62,7 @@ class _ThreadCall:
             with self._lock:
                 if self._is_left:
                     return None
-                if not self._run.line.fresh:  # it waited for this thread, or the whole machine slept
+                if not self._run.line.tenure.lasts:  # it waited for this thread, or the whole machine slept
                     self._run.lack = LeaseEnded()
                     return None
                 self.began = True

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -59,43 +60,50 @@ def run_on(frame: FrameType | None) -> Run | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a worker process runs tasks with."""
+
+    registry: Registry
+    settings: Settings
+    metrics: Metrics
+    producer: Submitter
+    worker: str
+    """this process' name, kept with every attempt"""
+    signatures: Mapping[str, str]
+    """task → what tells apart how workers read its payload"""
+    random: Callable[[], float]
+    """gives a float in [0, 1), for the jitter of retries"""
+
+
 class Execution:
     """Runs the claims of one worker process.
 
     Args:
         lines: the line of each queue.
         rivals: what other workers may make of a payload.
-        signatures: task → what tells apart how workers read its payload.
         ended: called once for every claim that was started.
         lacking: called when an attempt could not begin for want of a thread or process.
-        worker: this process' name, kept with every attempt.
-        random: gives a float in [0, 1), for the jitter of retries.
     """
 
     def __init__(
         self,
-        registry: Registry,
-        settings: Settings,
-        metrics: Metrics,
-        producer: Submitter,
-        worker: str,
-        random: Callable[[], float],
+        means: Means,
         lines: Mapping[str, Line],
         rivals: Rivals,
-        signatures: Mapping[str, str],
         ended: Callable[[], None],
         lacking: Callable[[str], None] = lambda why: None,
     ) -> None:
-        self.worker = worker
-        self.producer = producer
+        registry, settings, metrics = means.registry, means.settings, means.metrics
+        self.worker, self.producer = means.worker, means.producer
         self.state: dict[str, Any] = {}
-        self.calls = Calls(registry, settings, metrics, producer)
+        self.calls = Calls(registry, settings, metrics, means.producer)
         self._call = self.calls.begin
         self._tasks, self._default = registry.tasks, registry.default
         self._lines, self._on_end, self._lacking = lines, ended, lacking
         self._failure_hooks = registry.hooks_of("on_failure")
         self._rivals = rivals
-        self._settlement = Settlement(settings, metrics, worker, signatures, random)
+        self._settlement = Settlement(settings, metrics, means.worker, means.signatures, means.random)
         self._ownership = Ownership()
         self._says_starts = settings.log_tasks == "all"
         self._held_names: set[str] = set()
@@ -139,7 +147,7 @@ class Execution:
         try:
             now = time.monotonic()
             spec = self._tasks.get(claim.record.task or self._default)
-            if now > line.fresh_until:
+            if now > line.tenure.until:
                 line.doubt(claim)
             elif spec is None:
                 self._hold(claim, line)

@@ -116,7 +116,7 @@ class Heartbeat:
         self._beat_at = time.monotonic()
         try:
             for line in list(self._lines()):
-                if line.lease and time.monotonic() - line.renewed_at >= self._every_s:
+                if line.lease and time.monotonic() - line.tenure.renewed_at >= self._every_s:
                     self._renew(line, beats)
             self._tell(beats)
             if time.monotonic() - self._announced_at >= ANNOUNCE_S:
@@ -130,7 +130,7 @@ class Heartbeat:
         if not beats.renew(line.queue, lease):
             self._call_loop(line.poke)
         elif line.lease == lease:
-            line.renewed(sent_at)
+            line.tenure.renew(sent_at)
 
     def _look_at_the_loop(self) -> None:
         if self._asked_at <= self._ticked_at:

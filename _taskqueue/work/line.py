@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Container
-from typing import Protocol
 
 import anyio
 from anyio.abc import TaskStatus
@@ -26,9 +24,10 @@ from _taskqueue.store import wire
 from _taskqueue.store.answers import Answer, Exchange
 from _taskqueue.store.connect import Client
 from _taskqueue.store.store import CLAIM_MAX, Store
+from _taskqueue.work.crew import Crew, Stoppable
 from _taskqueue.work.pool import Pool
-from _taskqueue.work.rivals import Elsewhere, Rivals
-from _taskqueue.work.shares import Shares
+from _taskqueue.work.rivals import Elsewhere
+from _taskqueue.work.tenure import Tenure
 
 GATHER = 128
 """Settlements that are worth a call …"""
@@ -39,38 +38,8 @@ POLL_S = 1.0
 RECONCILE_S = 5.0
 """How long line and store may count differently: two calls may cross."""
 RETRY_FIRST_S, RETRY_MAX_S = 0.05, 2.0
-FRESH_PART = 0.75
-"""Of a lease that is sure to be left when a call was answered (settle_and_claim.lua renews it below that)."""
 
 log = logging.getLogger("taskqueue.worker")
-
-
-class Stoppable(Protocol):
-    """A running attempt, as the line sees it."""
-
-    def stop(self, cause: str) -> None: ...
-
-
-class Crew(Protocol):
-    """What a line needs to know of the whole worker."""
-
-    @property
-    def draining(self) -> bool: ...
-
-    @property
-    def closing(self) -> bool: ...
-
-    @property
-    def shares(self) -> Shares: ...
-
-    @property
-    def rivals(self) -> Rivals: ...
-
-    def room_for(self, line: Line) -> int: ...
-
-    def knows(self, task: str) -> bool: ...
-
-    def admit(self, claims: list[Claim], suspects: list[Claim]) -> list[Claim]: ...
 
 
 class Line:
@@ -109,8 +78,7 @@ class Line:
         self.held: set[bytes] = set()
         """everything received and not settled yet"""
         self.runs: dict[bytes, Stoppable] = {}
-        self.fresh_until = -math.inf
-        """until then, by time.monotonic(), the lease is sure to be held; moved on by the line's calls and the heartbeat"""
+        self.tenure = Tenure(store)
         self._store, self._blocking, self._pool, self._crew, self._metrics = store, blocking, pool, crew, metrics
         self._new_lease, self._random = new_lease, random
         self._succeeded: list[object] = []
@@ -125,8 +93,6 @@ class Line:
         self._seen_unroutable = 0
         self._agreed_at = 0.0
         self._unsure = False
-        self._ahead_s = self._ahead_at_most_s = store.clock.ahead_s
-        """how far the store's clock is ahead of time.monotonic()"""
         self._claim_max = CLAIM_MAX
         """how many tasks a call may ask for; halved when an answer fails, and doubled back"""
         self._elsewhere = Elsewhere(store, queue, crew)
@@ -138,7 +104,6 @@ class Line:
         self._standing = anyio.CancelScope()
         self._place = anyio.Lock()
         """held by whoever stands at the store, or sees to it that nobody does"""
-        self._fresh_s = store.lease_ms / 1000 * FRESH_PART
         self.loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
 
@@ -189,24 +154,6 @@ class Line:
         self._told.append((task_id, done))
         self._wake.set()
         return done
-
-    @property
-    def fresh(self) -> bool:
-        """Whether the lease is sure to be held now."""
-        return time.monotonic() < self.fresh_until
-
-    @property
-    def renewed_at(self) -> float:
-        """time.monotonic() when the last call that kept the lease alive was sent, or later."""
-        return self.fresh_until - self._fresh_s
-
-    def renewed(self, at: float) -> None:
-        """A call that was sent then kept the lease alive: the store renews one when a quarter of it has passed."""
-        self.fresh_until = max(self.fresh_until, at + self._fresh_s)
-
-    def store_ms(self, now: float) -> int:
-        """The store's clock at a time of time.monotonic(): all times that people see are told by it."""
-        return int((now + self._ahead_s) * 1000)
 
     def doubt(self, claim: Claim) -> None:
         """A claim must not start before the store was asked whether it is still held here."""
@@ -284,7 +231,7 @@ class Line:
             else:
                 self.lease = lease
                 self.called_at = self.loop.time()
-                self.fresh_until = sent_at + self._fresh_s
+                self.tenure.begin(sent_at)
                 return
 
     async def _pause(self, pause_s: float) -> float:
@@ -381,9 +328,7 @@ class Line:
                 log.info("queue %s: the store is back", self.queue)
             self._claim_max = min(2 * self._claim_max, CLAIM_MAX)
             if answer is not None:
-                self.renewed(sent_at)
-                self._ahead_at_most_s = answer.now_ms / 1000 - sent_at
-                self._ahead_s = self._store.clock.ahead_s
+                self.tenure.answer(answer.now_ms, sent_at)
             return answer
 
     def _claim_less(self, limit: int) -> int:
@@ -412,7 +357,7 @@ class Line:
         else:
             self._observe_waits(claims, answer.now_ms)
             self._pool.offer(claims)
-        if self._doubtful and self.fresh:
+        if self._doubtful and self.tenure.lasts:
             doubtful, self._doubtful = self._doubtful, []
             if back := self._crew.admit(doubtful, []):
                 self.give_back(back)
@@ -536,8 +481,7 @@ class Line:
     def _take_what_fits(self, answer: Answer, exchange: Exchange) -> None:
         """Take what came; what filled the room meanwhile came first, so the rest goes back."""
         self.called_at = self.loop.time()
-        # it may have been carried out long ago, if this process slept since
-        self.renewed(min(time.monotonic(), answer.now_ms / 1000 - self._ahead_at_most_s))
+        self.tenure.late_answer(answer.now_ms)
         if answer.claims or answer.suspects:
             self._armed.clear()
         room = self._crew.room_for(self)

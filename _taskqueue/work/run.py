@@ -60,7 +60,7 @@ class Run:
 
     def __init__(self, execution: Execution, claim: Claim, spec: AnyTask, line: Line, began: float) -> None:
         self.execution, self.claim, self.spec, self.line, self.began = execution, claim, spec, line, began
-        self.started_ms = line.store_ms(began)
+        self.started_ms = line.tenure.store_ms(began)
         self.deadline = began + (claim.record.timeout_s or spec.timeout_s or TIMEOUT_DEFAULT_S)
         self.context = Context(claim, self)
 
@@ -121,7 +121,7 @@ class Run:
     def report_progress(self, done: float, total: float | None, message: str | None) -> None:
         if self.over:
             return
-        packed = wire.encode(Progress(done, total, message, self.line.store_ms(time.monotonic())))
+        packed = wire.encode(Progress(done, total, message, self.line.tenure.store_ms(time.monotonic())))
         self.line.progress(self.claim.id, packed, wake=time.monotonic() - self.reported_at > PROGRESS_S)
         self.reported_at = time.monotonic()
 

@@ -28,7 +28,7 @@ from _taskqueue.store.store import Store
 from _taskqueue.tasks.discovery import Registry
 from _taskqueue.tasks.spec import current_submitter
 from _taskqueue.work.dispatcher import Dispatcher
-from _taskqueue.work.execution import Execution
+from _taskqueue.work.execution import Execution, Means
 from _taskqueue.work.heartbeat import Heartbeat
 from _taskqueue.work.pool import Pool
 from _taskqueue.work.rivals import Rivals, signature_id
@@ -77,11 +77,8 @@ class Worker:
         rivals = Rivals(store, self._signatures, registry.default)
         self.dispatcher = Dispatcher(store, self._pool, registry, metrics, settings.queues, self._new_lease, random, life.part)
         self.dispatcher.rivals = rivals
-        self._execution = Execution(
-            registry, settings, metrics, producer, self.name, random, self.dispatcher.lines, rivals, self._signatures,
-            self._pool.ended,
-            self.dispatcher.rest,
-        )  # fmt: skip
+        means = Means(registry, settings, metrics, producer, self.name, self._signatures, random)
+        self._execution = Execution(means, self.dispatcher.lines, rivals, self._pool.ended, self.dispatcher.rest)
         self.heartbeat = Heartbeat(
             store, metrics, self.dispatcher.lines.values, self._describe, self._announcements(), self._obey,
             lease_s=settings.lease_s, stall_limit_s=settings.stall_limit_s,

@@ -654,13 +654,13 @@ async def test_what_is_claimed_does_not_start_when_the_lease_may_have_ended(work
     async with working(notes) as bench:
         await bench.run("notes", b"first")
         line = bench.worker.dispatcher.lines["default"]
-        line.renewed, renewed = lambda at: None, line.renewed  # type: ignore[method-assign]
-        line.fresh_until = 0.0
+        line.tenure.renew, renew = lambda sent_at: None, line.tenure.renew  # type: ignore[method-assign]
+        line.tenure.until = 0.0
         task_id = await bench.submit("notes", b"second")
         await until(lambda: line._doubtful)
         await anyio.sleep(0.1)
         assert started == ["first"]
-        line.renewed = renewed  # type: ignore[method-assign]
+        line.tenure.renew = renew  # type: ignore[method-assign]
         await bench.reaches(task_id, State.SUCCEEDED)
 
     assert started == ["first", "second"]
