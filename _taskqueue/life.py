@@ -82,6 +82,11 @@ class Life:
         """The calling task opens the store, which may take long. It is cancelled when the process is told to stop before that."""
         self._opening = asyncio.current_task()
 
+    @property
+    def opening(self) -> bool:
+        """The store is not open yet."""
+        return self._opening is not None
+
     @contextmanager
     def starting(self) -> Iterator[None]:
         """The block starts the roles. What still waits for the store there is cut short when the process is told to stop."""

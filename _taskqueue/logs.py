@@ -102,6 +102,18 @@ class SureLogger(logging.Logger):
     def disabled(self, value: bool) -> None:
         """Stay as it is."""
 
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - the name that logging gave it
+        """By our own levels: ``logging.disable`` is for others."""
+        return level >= self.getEffectiveLevel()
+
+    def callHandlers(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that logging gave it
+        """Ours first, also when somebody has taken it away."""
+        if _ours is not None and _ours not in logging.root.handlers:
+            _ours.handle(record)
+            if not self.hasHandlers():
+                return
+        super().callHandlers(record)
+
     def makeRecord(  # noqa: N802 - the name that logging gave it
         self, name: str, level: int, fn: str, lno: int, msg: object, args: Any, exc_info: Any, *more: Any, **named: Any
     ) -> logging.LogRecord:

@@ -95,7 +95,7 @@ def _run_on(loop: asyncio.AbstractEventLoop, task: asyncio.Task[int], life: Life
             else:
                 loop.call_soon(fail)
         except asyncio.CancelledError as error:
-            if life.stopping.is_set() and not life.failed:
+            if life.opening and life.stopping.is_set() and not life.failed:
                 log.info("stopped before the store was open", extra={"event": "process.stopped"})
                 return 0
             life.fail("the program was cancelled", error)

@@ -19,6 +19,7 @@ TIMEOUT_DEFAULT_S = 60.0
 MAX_CRASHES_DEFAULT = 3
 QUEUE_DEFAULT = "default"
 
+ERROR_TYPE_CHARS_MAX = 200
 ERROR_MESSAGE_CHARS_MAX = 4_096
 TRACEBACK_CHARS_MAX = 16_384
 FINGERPRINT_CHARS = 12
@@ -199,7 +200,7 @@ def clip(text: str, chars_max: int) -> str:
 def clip_failure(failure: Failure) -> Failure:
     """A failure within its limits, and of characters that can be stored: file names may hold lone surrogates."""
     return Failure(
-        _storable(failure.type),
+        _storable(failure.type)[:ERROR_TYPE_CHARS_MAX],
         clip(_storable(failure.message), ERROR_MESSAGE_CHARS_MAX),
         clip(_storable(failure.traceback), TRACEBACK_CHARS_MAX),
     )

@@ -261,7 +261,7 @@ class AttemptLog(logging.LoggerAdapter[logging.Logger]):
                 return
             self._keep_line(_line(level, msg, args, kwargs.get("exc_info")))
             super().log(level, msg, *args, **{**kwargs, "stacklevel": kwargs.get("stacklevel", 1) + 1})
-        except Exception as error:  # noqa: BLE001 - a filter, a record factory or an argument of the handler's
+        except BaseException as error:  # noqa: BLE001 - a filter, a record factory or an argument of the handler's
             self._keep_line(f"{_stamp()} ERROR (the line above did not reach the log: {type(error).__name__})")
 
 
@@ -270,7 +270,7 @@ def _line(level: int, msg: object, args: tuple[object, ...], exc_info: Any) -> s
         args = args[0]  # type: ignore[assignment]  # %(name)s takes a mapping, as in logging.LogRecord
     try:
         said = str(msg) % args if args else str(msg)
-    except Exception as error:  # noqa: BLE001 - whatever a __str__ or __repr__ does
+    except BaseException as error:  # noqa: BLE001 - whatever a __str__ or __repr__ does
         said = f"(a line that cannot be formatted: {type(error).__name__})"
     said = f"{_stamp()} {logging.getLevelName(level)} {said}"
     return f"{said}\n{_traceback(exc_info)}" if exc_info else said

@@ -11,6 +11,7 @@ import dataclasses
 import ipaddress
 import itertools
 import math
+import numbers
 import os
 import pathlib
 import re
@@ -186,14 +187,25 @@ def _refuse_infinite(plain: Any) -> None:
             left += [(f"{where}[{at}]", one) for at, one in enumerate(value)]
 
 
-def _plain(value: Any) -> Any:
+_PLAIN_PARTS: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    (str, str.__str__), (int, int.__int__), (float, float.__float__), (bytes, lambda value: bytes(memoryview(value))),
+)  # fmt: skip
+"""What is left of a value of a class derived from these: the encoder takes only the plain ones."""
+
+
+def _plain(value: Any) -> Any:  # noqa: PLR0911 - one for each kind of value
     cls: Any = type(value)
     if isinstance(value, _LIKE_TEXTS):
         return str(value)
     if cls is re.Pattern:
         return value.pattern
-    if issubclass(cls, collections.deque):
+    if issubclass(cls, (collections.deque, range, collections.abc.KeysView, collections.abc.ValuesView)):
         return list(value)
+    for plain, of in _PLAIN_PARTS:
+        if issubclass(cls, plain):
+            return of(value)
+    if isinstance(value, numbers.Real):  # Fraction, and the scalars of numpy
+        return int(value) if isinstance(value, numbers.Integral) else float(value)
     try:
         dump = getattr(cls, "model_dump", None)
         if callable(dump):

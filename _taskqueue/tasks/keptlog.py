@@ -25,7 +25,7 @@ class KeptLog:
 
     def add(self, line: str) -> None:
         """Keep a line, at the cost of one in the middle when there is no more room."""
-        line = _clipped(line)
+        line = clipped(line)
         self.said += 1
         size = len(line) + 1
         if not self._last and len(self._first) < LOG_LINES_MAX // 2 and self._first_chars + size <= LOG_CHARS_MAX // 2:
@@ -44,7 +44,8 @@ class KeptLog:
         return "\n".join([*self._first, *mark, *self._last])
 
 
-def _clipped(line: str) -> str:
+def clipped(line: str) -> str:
+    """The line, without its middle when it is too long."""
     if len(line) <= LINE_CHARS_MAX:
         return line
     half = LINE_CHARS_MAX // 2

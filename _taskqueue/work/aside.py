@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 from _taskqueue.tasks.spec import Submitter, current_submitter
 
+END_S = 1.0
+
 Value = TypeVar("Value")
 
 
@@ -22,7 +24,14 @@ class Aside:
         self._cancelled = False
 
     def __call__(self, **arguments: Any) -> Any:
-        return asyncio.run(self._main(arguments))
+        loop = asyncio.new_event_loop()
+        try:
+            return loop.run_until_complete(self._main(arguments))
+        finally:
+            with suppress(Exception):
+                loop.run_until_complete(_end_others())
+            asyncio.set_event_loop(None)
+            loop.close()
 
     async def _main(self, arguments: Mapping[str, Any]) -> Any:
         self._task = asyncio.current_task()
@@ -37,6 +46,15 @@ class Aside:
         if self._task is not None:
             with suppress(RuntimeError):  # its loop is closed
                 self._task.get_loop().call_soon_threadsafe(self._task.cancel)
+
+
+async def _end_others() -> None:
+    """What the function left running gets a moment to end, and is no part of it."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=END_S)
 
 
 class _Ferry:

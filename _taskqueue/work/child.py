@@ -32,6 +32,7 @@ from _taskqueue.tasks.binding import encode_json
 from _taskqueue.tasks.context import Context, current_context
 from _taskqueue.tasks.discovery import find_task
 from _taskqueue.tasks.failures import describe
+from _taskqueue.tasks.keptlog import clipped
 from _taskqueue.work.messages import (
     HEAD_BYTES,
     RESULT_BYTES_MAX,
@@ -121,15 +122,20 @@ class ChildDesk:
         self._channel.send(Reported(done, total, message), self.number)
 
     def keep_line(self, line: str) -> None:
+        line = clipped(line)
         if self._channel.is_copy:
             sys.stderr.write(f"{line}\n")
             return
         self._channel.send(Line(line.encode(errors="replace").decode()), self.number)
 
     async def save(self, packed: bytes) -> None:
+        if len(packed) > RESULT_BYTES_MAX:
+            raise ValueError(f"the checkpoint has {len(packed)} bytes, more than {RESULT_BYTES_MAX}")
         await self._ask(lambda number: Asked(number, saved=packed))
 
     async def submit(self, task: str, payload: Any, options: Mapping[str, Any]) -> str:
+        if not isinstance(task, str):
+            raise TypeError(f"submit: the name of a task must be a text, not {type(task).__name__}")
         is_text = isinstance(payload, (str, bytes))
         body = (payload.encode() if isinstance(payload, str) else payload) if is_text else encode_json(payload)
         told = await self._ask(lambda number: Asked(number, task=task, payload=body, is_text=is_text, options=dict(options)))
@@ -175,7 +181,7 @@ class ToTheWorker(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            text = self.format(record).encode(errors="replace").decode()
+            text = clipped(self.format(record).encode(errors="replace").decode())
         except Exception:  # noqa: BLE001 - as logging.Handler says
             self.handleError(record)
         else:

@@ -218,7 +218,8 @@ class Execution:
     def _hooks_of(self, run: Run, end: End) -> list[Any]:
         if end.error is None or run.cause in ("released", "fenced"):
             return []
-        return [*self._failure_hooks, *([run.spec.on_dead] if end.verb == "dead" and run.spec.on_dead is not None else [])]
+        failure_hooks = self._failure_hooks if end.verb in ("retry", "dead") else []
+        return [*failure_hooks, *([run.spec.on_dead] if end.verb == "dead" and run.spec.on_dead is not None else [])]
 
     def _next_hook(self, run: Run, end: End, hooks: list[Any]) -> None:
         if not hooks or self._stopping:
@@ -237,6 +238,8 @@ class Execution:
         try:
             await what()
         finally:
+            if FORKED:
+                os._exit(0)  # the copy of a fork
             if run.after_hook is then:  # else it was given up
                 self._go_on(run)
 
@@ -247,7 +250,7 @@ class Execution:
             if inspect.isawaitable(said):
                 await said
         except BaseException:
-            log.exception("the hook %s failed for task %s; the task is settled all the same", _name_of(hook), run.id)
+            log.exception("the hook %s failed for task %s; the task is settled all the same", name_of(hook), run.id)
 
     def _go_on(self, run: Run) -> None:
         """Take the next step of an attempt: nothing may keep it from its end."""
@@ -255,7 +258,17 @@ class Execution:
         try:
             then(run)
         except BaseException:
-            log.exception("task %s: a defect kept its end from being recorded; it goes back to its queue", run.id)
+            log.exception("task %s: a defect kept its end from being recorded as it was", run.id)
+            self._give_up(run)
+
+    def _give_up(self, run: Run) -> None:
+        """Settle an attempt of which nothing can be said; at the very worst it goes back."""
+        if run.over:
+            return
+        try:
+            self._settle(run, self._settlement.unsaid(run))
+        except BaseException:
+            log.exception("task %s: it goes back to its queue", run.id)
             self._release(run)
 
     def _abandon_hook(self, run: Run) -> None:
@@ -325,6 +338,7 @@ class Execution:
             if now - logs_kept_at > LOGS_S:
                 logs_kept_at = now
                 self.calls.processes.look()
+                self._ownership.keep()
                 for run in self.runs:
                     run.keep_log_so_far()
 
@@ -352,5 +366,6 @@ class Execution:
 _ATTEMPT = Execution._attempt.__code__  # noqa: SLF001 - its own module
 
 
-def _name_of(hook: Any) -> str:
+def name_of(hook: Any) -> str:
+    """What to call a hook in a message."""
     return str(getattr(hook, "__qualname__", None) or type(hook).__qualname__)

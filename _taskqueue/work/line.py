@@ -31,6 +31,8 @@ from _taskqueue.work.tenure import Tenure
 
 GATHER = 128
 """Settlements that are worth a call …"""
+LAST_CALL_S = 2.0
+"""What a line that was cut short may take to tell what is settled and give the rest back."""
 GATHER_S = 0.002
 """… and how long they are waited for."""
 POLL_S = 1.0
@@ -191,14 +193,19 @@ class Line:
         """Claim and settle until the crew drains and nothing is held."""
         await self._open()
         task_status.started()
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._stand)
-            while not self._over():
-                await self._until_a_call_is_due()
-                if self._crew.closing:
-                    break
-                await self._exchange()
-            group.cancel_scope.cancel()
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._stand)
+                while not self._over():
+                    await self._until_a_call_is_due()
+                    if self._crew.closing:
+                        break
+                    await self._exchange()
+                group.cancel_scope.cancel()
+        except BaseException:  # a defect, or somebody cancelled all there is: what is known is told all the same
+            with anyio.CancelScope(shield=True), anyio.move_on_after(LAST_CALL_S):
+                await self._end()
+            raise
         await self._end()
 
     def _over(self) -> bool:

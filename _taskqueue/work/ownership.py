@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from contextvars import Context as Variables
@@ -16,7 +17,7 @@ from typing import Any
 
 from _taskqueue.domain.task import message_of
 from _taskqueue.tasks.context import current_context, desk_of
-from _taskqueue.work.calls import HandlerQuit
+from _taskqueue.work.calls import FORKED, HandlerQuit
 from _taskqueue.work.run import REMIND_FIRST_S, REMIND_MAX_S, Run
 
 NAMES_SHOWN_MAX = 5
@@ -32,6 +33,7 @@ class Ownership:
 
     def __init__(self) -> None:
         self._before: Factory | None = None
+        self._made_by: Factory = self._make
         self._left: dict[AnyTask, tuple[float, float]] = {}
         """what was left behind → when it is cancelled again, and how long after that"""
 
@@ -39,7 +41,14 @@ class Ownership:
         """Make the tasks of the running loop from now on."""
         loop = asyncio.get_running_loop()
         self._before = loop.get_task_factory()
-        loop.set_task_factory(self._make)
+        loop.set_task_factory(self._made_by)
+
+    def keep(self) -> None:
+        """Make them again when somebody has set another factory."""
+        loop = asyncio.get_running_loop()
+        if loop.get_task_factory() != self._made_by:
+            log.warning("somebody set the task factory of the worker's event loop; it is set back")
+            loop.set_task_factory(self._made_by)
 
     def end(self) -> None:
         """Leave it to whoever did before."""
@@ -62,9 +71,20 @@ class Ownership:
             coroutine.close()  # cancelled before it began, it would complain that nobody awaited it
 
         task.add_done_callback(ended)
-        if run.over:  # started by what was left behind
-            self.end_task(task)
+        if run.over:
+            self._put_off(run, task)
         return task
+
+    def _put_off(self, run: Run, task: AnyTask) -> None:
+        """What was left behind starts more: each of them lives longer than the one before, or they would keep the loop busy."""
+        task.add_done_callback(_note_end)
+        run.late_tasks += 1
+        if run.late_tasks == 1:
+            log.warning(
+                "what task %s (%s) left running starts asyncio tasks again, which are cancelled: %s", run.id, run.spec.name, _name_of(task)
+            )
+        pause_s = min(REMIND_FIRST_S * 2 ** min(run.late_tasks, 16), REMIND_MAX_S)
+        self._left[task] = (time.monotonic() + pause_s, pause_s)
 
     def _made(self, loop: asyncio.AbstractEventLoop, coroutine: Any, options: dict[str, Any]) -> Any:
         return asyncio.Task(coroutine, loop=loop, **options) if self._before is None else self._before(loop, coroutine, **options)
@@ -111,6 +131,9 @@ async def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
         return await coroutine
     except (SystemExit, KeyboardInterrupt) as error:
         raise HandlerQuit(f"{type(error).__name__}: {message_of(error)}") from error
+    finally:
+        if FORKED:
+            os._exit(0)  # the copy of a fork
 
 
 def _note_end(task: AnyTask) -> None:

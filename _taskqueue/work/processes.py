@@ -138,6 +138,7 @@ class Child:
     def __init__(self) -> None:
         self.idle_since = time.monotonic()
         self._attempts = 0
+        self._is_reaped = False
         ours, theirs = socket.socketpair()
         try:
             self._process = subprocess.Popen(
@@ -237,9 +238,8 @@ class Child:
 
     def kill(self) -> None:
         """End the process and what it started."""
-        if not self.gone:  # else its number may be another's by now
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        if not self.gone:
+            self._end_group()
         self._output.on_line = lambda line: None
         if self._writer is not None:
             self._writer.close()
@@ -255,10 +255,17 @@ class Child:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(REAP_S)
 
+    def _end_group(self) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
     @property
     def gone(self) -> bool:
-        """Whether it has ended; this is what reaps it."""
-        return self._process.poll() is not None
+        """Whether it has ended; this is what reaps it, and ends what it started: later its number may be another's."""
+        if not self._is_reaped and self._process.poll() is not None:
+            self._is_reaped = True
+            self._end_group()
+        return self._is_reaped
 
 
 async def _answer(asked: Asked, attempt: Attempt) -> Answer:
@@ -344,10 +351,11 @@ class Processes:
         for child in [child for child in self._idle if time.monotonic() - child.idle_since > IDLE_S]:
             self._idle.remove(child)
             child.kill()
-        for child in [child for child in self._idle if child.gone]:
-            self._idle.remove(child)
+        for child in [child for child in self._all if child.gone]:  # also one whose forks hold its end of the socket open
+            self._all.discard(child)
             child.kill()
-        self._all = {child for child in self._all if not child.gone}
+            if child in self._idle:
+                self._idle.remove(child)
 
     def close(self) -> None:
         """End all of them."""

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from _taskqueue.domain.beat import Block
@@ -46,6 +47,8 @@ class Run:
     """what a process handler's own process told of its error"""
     lack: Exception | None = None
     """why the handler did not begin, at no fault of the task's; what its middlewares make of that does not count"""
+    late_tasks = 0
+    """how many asyncio tasks were started for it after its end"""
     log: KeptLog | None = None
     log_kept = 0
     over = False
@@ -106,7 +109,7 @@ class Run:
 
     @property
     def state(self) -> Mapping[str, Any]:
-        return self.execution.state
+        return MappingProxyType(self.execution.state)
 
     @property
     def cancel_asked(self) -> bool:

@@ -87,6 +87,11 @@ class Settlement:
             error = Unreadable(f"its error cannot be read: {type(second).__name__}")
         return self._judge(run, error)
 
+    def unsaid(self, run: Run) -> End:
+        """An attempt of which nothing can be said."""
+        judged = judge_plainly(run.claim, run.spec, self._random)
+        return End(judged.verb, None, None, judged, Failure("Unreadable", "its end cannot be recorded"))
+
     def _encode(self, result: Any) -> bytes:
         try:
             encoded = encode_json(result)

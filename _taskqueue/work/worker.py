@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import random
@@ -20,6 +21,7 @@ from anyio.abc import TaskStatus
 from _taskqueue import __version__
 from _taskqueue.domain.beat import Beat
 from _taskqueue.domain.errors import HandlerError, StoreError
+from _taskqueue.domain.task import message_of
 from _taskqueue.life import Life
 from _taskqueue.metrics import Metrics
 from _taskqueue.producer import Producer
@@ -28,7 +30,7 @@ from _taskqueue.store.store import Store
 from _taskqueue.tasks.discovery import Registry
 from _taskqueue.tasks.spec import current_submitter
 from _taskqueue.work.dispatcher import Dispatcher
-from _taskqueue.work.execution import Execution, Means
+from _taskqueue.work.execution import Execution, Means, name_of
 from _taskqueue.work.heartbeat import Heartbeat
 from _taskqueue.work.pool import Pool
 from _taskqueue.work.rivals import Rivals, signature_id
@@ -140,8 +142,11 @@ class Worker:
                 try:
                     given: Mapping[str, Any] | None = await stack.enter_async_context(asynccontextmanager(function)())
                     self._execution.state.update(given or {})
-                except Exception as error:
-                    raise HandlerError(f"the lifespan {function.__qualname__} failed: {type(error).__name__}: {error}") from error
+                except BaseException as error:
+                    if isinstance(error, asyncio.CancelledError) and self._life.stopping.is_set():
+                        raise
+                    said = f"{type(error).__name__}: {message_of(error)}"
+                    raise HandlerError(f"the lifespan {name_of(function)} failed: {said}") from error
             yield
 
     # -- the end ----------------------------------------------------------------------------------------------------

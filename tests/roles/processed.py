@@ -159,3 +159,21 @@ def listens_long(ctx: Context, path: str) -> None:
     time.sleep(0.8)
     Path(path).write_text("cleaned up", encoding="utf-8")
     ctx.check_cancelled()
+
+
+@task(process=True, max_attempts=1, timeout=20)
+def forks_and_dies(text: str) -> None:
+    if os.fork() == 0:
+        time.sleep(60)
+        os._exit(0)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task(process=True, max_attempts=1)
+async def misuses(ctx: Context, text: str) -> str:
+    try:
+        await ctx.submit(5)  # type: ignore[arg-type]
+    except TypeError as error:
+        ctx.log.warning("x" * 1_000_000)
+        return str(error)
+    return "taken"

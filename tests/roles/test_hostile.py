@@ -14,7 +14,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from fractions import Fraction
 from typing import Any
 
 import anyio
@@ -22,7 +23,7 @@ import msgspec
 import pytest
 
 from _taskqueue.domain.backoff import Backoff
-from _taskqueue.domain.errors import Discard, Retry, StoreUnavailable
+from _taskqueue.domain.errors import Cancel, Discard, Retry, StoreUnavailable
 from _taskqueue.domain.ids import IdMint
 from _taskqueue.domain.states import State
 from _taskqueue.logs import secure_loggers
@@ -471,9 +472,20 @@ async def test_a_result_that_cannot_be_encoded_is_unfit(working: Working, name: 
     assert sight.outcome.reason == "unfit_result"
 
 
+@pytest.fixture
+def secured() -> Iterator[Callable[[], None]]:
+    """Makes the queue's loggers what the program makes them."""
+    yield secure_loggers
+    for name, found in logging.root.manager.loggerDict.items():
+        if name.startswith("taskqueue") and isinstance(found, logging.Logger):
+            found.__class__ = logging.Logger
+
+
 @pytest.mark.parametrize("end", ["returns", "raises", "discards"])
 @pytest.mark.parametrize("broken", ["filter", "factory"])
-async def test_logging_that_fails_settles_the_task_all_the_same(working: Working, end: str, broken: str) -> None:
+async def test_logging_that_fails_settles_the_task_all_the_same(
+    working: Working, secured: Callable[[], None], end: str, broken: str
+) -> None:
     def fail(*args: Any, **kwargs: Any) -> Any:
         raise OSError("no log")
 
@@ -488,7 +500,7 @@ async def test_logging_that_fails_settles_the_task_all_the_same(working: Working
             raise Discard("x")
         return "done"
 
-    secure_loggers()  # as the program does
+    secured()
     async with working(task(name="guilty", max_attempts=1)(guilty), concurrency="1", log_tasks="all") as bench:
         try:
             await bench.run("guilty", state=State.SUCCEEDED if end == "returns" else State.DEAD)
@@ -711,7 +723,6 @@ async def test_a_line_that_ends_is_loud_and_ends_the_worker(
             await bench.ended.wait()
 
     assert bench.life.failed
-    assert not bench.worker.clean
     (record,) = [one for one in caplog.records if "the line to the queue default ended" in one.getMessage()]
     assert record.exc_info is not None
     assert str(record.exc_info[1]) == "a defect"
@@ -878,3 +889,140 @@ async def test_an_end_that_cannot_be_recorded_loses_no_place(working: Working, m
         await bench.run("fails", state=State.DEAD)
         await until(lambda: bench.worker.busy == 0)
     assert broken == 0
+
+
+@pytest.mark.parametrize("again", ["callback", "finally"])
+async def test_what_starts_itself_again_is_put_off_longer_and_longer(
+    working: Working, caplog: pytest.LogCaptureFixture, again: str
+) -> None:
+    started = 0
+    enough = False
+
+    async def connection() -> None:
+        nonlocal started
+        started += 1
+        try:
+            await asyncio.sleep(100)
+        finally:
+            if again == "finally" and not enough:
+                asyncio.get_running_loop().create_task(connection())
+
+    def restart(_: object) -> None:
+        if not enough:
+            asyncio.get_running_loop().create_task(connection()).add_done_callback(restart)
+
+    @task
+    async def connects(text: str) -> None:
+        first = asyncio.get_running_loop().create_task(connection())
+        if again == "callback":
+            first.add_done_callback(restart)
+        await asyncio.sleep(0)
+
+    async with working(connects, innocent) as bench:
+        await bench.run("connects")
+        await anyio.sleep(1)
+        assert started < 5
+        assert result_of(await bench.run("innocent", b"x")) == "x nobody"
+        enough = True
+
+    assert "left running starts asyncio tasks again" in caplog.text
+
+
+@pytest.mark.parametrize("factory", [None, lambda loop, coroutine, **options: asyncio.Task(coroutine, loop=loop)])
+async def test_the_task_factory_is_set_back(
+    working: Working, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, factory: Any
+) -> None:
+    monkeypatch.setattr(execution, "LOGS_S", 0.05)
+
+    @task
+    async def sets(text: str) -> None:
+        asyncio.get_running_loop().set_task_factory(factory)
+
+    @task(max_attempts=1)
+    async def exits(text: str) -> None:
+        async def child() -> None:
+            raise SystemExit(3)
+
+        await asyncio.gather(child())
+
+    async with working(sets, exits) as bench:
+        await bench.run("sets")
+        await until(lambda: "is set back" in caplog.text)
+        assert message_of(await bench.run("exits", state=State.DEAD)).startswith("HandlerQuit")
+
+
+async def test_a_handler_in_a_thread_of_its_own_ends_with_its_own_end(working: Working) -> None:
+    kept: list[asyncio.Task[None]] = []
+
+    @task(timeout=3)
+    async def leaves(text: str) -> str:
+        async def stubborn() -> None:
+            for _ in range(100):
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0.1)
+
+        loop = asyncio.get_running_loop()
+        kept.append(loop.create_task(stubborn()))
+        loop.run_in_executor(None, time.sleep, 2)
+        await asyncio.sleep(0.01)
+        return "done"
+
+    async with working(leaves, blocking_handlers="thread") as bench:
+        bench.worker._execution.blockers.add("leaves")
+        assert result_of(await bench.run("leaves")) == "done"
+
+
+async def test_whoever_cancels_all_there_is_leaves_nothing_held(working: Working) -> None:
+    @task(max_attempts=1)
+    async def cancels_all(text: str) -> str:
+        for line in asyncio.all_tasks():
+            if "watched" in line.get_name():  # the worker's parts, and not this test
+                line.cancel()
+        return "done"
+
+    async with working(cancels_all, innocent) as bench:
+        bench.life.start()
+        beside = await bench.submit("innocent", b"x")
+        await until(lambda: bench.worker.busy == 1)
+        task_id = await bench.submit("cancels_all")
+        await until(bench.life.stopping.is_set)
+        with anyio.fail_after(10):
+            await bench.ended.wait()
+        found = [await bench.see(one) for one in (task_id, beside)]
+
+    assert bench.life.failed
+    assert [one.state for one in found] == [State.SUCCEEDED, State.PENDING]
+
+
+@pytest.mark.parametrize(
+    ("result", "kept"),
+    [
+        (type("Markup", (str,), {})("x"), "x"),
+        (type("Count", (int,), {})(3), 3),
+        (type("Share", (float,), {})(0.5), 0.5),
+        (Fraction(1, 4), 0.25),
+        (range(3), [0, 1, 2]),
+        ({"a": 1}.keys(), ["a"]),
+    ],
+    ids=range(6),
+)
+async def test_a_result_of_a_derived_type_is_kept_as_what_it_is(working: Working, result: object, kept: object) -> None:
+    async def returns(text: str) -> object:
+        return result
+
+    assert result_of(await tried(working, returns, state=State.SUCCEEDED)) == kept
+
+
+async def test_a_cancellation_is_no_failure_to_the_hooks(working: Working) -> None:
+    seen: list[str] = []
+
+    async def hook(ctx: Context, error: BaseException) -> None:
+        seen.append(type(error).__name__)
+
+    async def gives_up(text: str) -> None:
+        raise Cancel("not needed")
+
+    async with working(task(name="gives_up")(gives_up), hooks=[on_failure(hook)]) as bench:
+        await bench.run("gives_up", state=State.CANCELLED)
+
+    assert seen == []

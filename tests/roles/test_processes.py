@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
 
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.anyio
 TASKS: list[AnyTask] = [
     processed.pid, processed.awaits, processed.talks, processed.saves, processed.saves_too_much, processed.ends, processed.listens,
     processed.has_children, processed.forks, processed.leaves_a_thread, processed.rests, processed.pools, processed.listens_long,
+    processed.forks_and_dies, processed.misuses,
 ]  # fmt: skip
 
 
@@ -251,3 +253,16 @@ async def test_whole_numbers_stay_whole_on_their_way(working: Working, store: St
 
     assert msgspec.msgpack.decode(kept)[:2] == [3, 4]
     assert all(type(one) is int for one in msgspec.msgpack.decode(kept)[:2])
+
+
+async def test_the_death_of_a_process_is_seen_whatever_it_has_forked(working: Working) -> None:
+    async with working(*TASKS, processes="1") as bench:
+        with anyio.fail_after(8):
+            sight = await bench.run("forks_and_dies", state=State.DEAD)
+
+    assert failure_of(sight) == "ProcessEnded: the process of this task was killed by signal 9 (out of memory?)"
+
+
+async def test_what_cannot_be_carried_is_an_error_of_the_call(working: Working) -> None:
+    async with working(*TASKS, processes="1") as bench:
+        assert "the name of a task must be a text" in result_of(await bench.run("misuses"))
