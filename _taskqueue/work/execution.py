@@ -103,7 +103,7 @@ class Execution:
         self._lines, self._on_end, self._lacking = lines, ended, lacking
         self._failure_hooks = registry.hooks_of("on_failure")
         self._rivals = rivals
-        self._settlement = Settlement(settings, metrics, means.worker, means.signatures, means.random)
+        self.settlement = Settlement(settings, metrics, means.worker, means.signatures, means.random)
         self._ownership = Ownership()
         self._says_starts = settings.log_tasks == "all"
         self._held_names: set[str] = set()
@@ -118,15 +118,6 @@ class Execution:
         """Every attempt under way."""
         current = [run for line in self._lines.values() for run in line.runs.values() if isinstance(run, Run)]
         return [*current, *self._superseded]
-
-    @property
-    def blockers(self) -> set[str]:
-        """Handlers that were seen to block the event loop."""
-        return self.calls.blockers
-
-    def check_size(self, what: str, encoded: bytes) -> None:
-        """Raises ValueError: too large to be kept."""
-        self._settlement.check_size(what, encoded)
 
     def open(self) -> None:
         """Begin; every attempt gets a copy of the context variables as they are now."""
@@ -157,7 +148,7 @@ class Execution:
                 if isinstance(before, Run):
                     self._superseded.add(before)
                 if self._says_starts:
-                    self._settlement.started(run)
+                    self.settlement.started(run)
                 self._spawn(run, self._attempt(run))
                 return
         except BaseException:
@@ -190,24 +181,14 @@ class Execution:
         if run.lack is not None:
             self._give_back(run, run.lack)
             return
-        if run.returned and (end := self._settlement.read_result(run)).error is None:
+        if run.returned and (end := self.settlement.read_result(run)).error is None:
             self._settle(run, end)
             return
-        end = end if run.returned else self._settlement.read_error(run)
+        end = end if run.returned else self.settlement.read_error(run)
         if end.judged is not None and end.judged.reason == "invalid_payload" and not run.cause:
-            self._after(run, partial(self._ask_rivals, run, end), lambda run: self._close(run, end))
+            self._after(run, partial(_ask_rivals, self._rivals, run, end), lambda run: self._close(run, end))
         else:
             self._close(run, end)
-
-    async def _ask_rivals(self, run: Run, end: End) -> None:
-        """A payload that another live worker may fit goes to it. Only a clear no makes it dead; else it is asked again later."""
-        dead, error = end.judged, end.error
-        end.verb, end.judged, end.error = ASK_AGAIN.verb, ASK_AGAIN, None
-        with suppress(StoreError):
-            if await self._rivals.may_fit(run.claim.queue, run.claim.id, run.spec.name):
-                end.verb, end.judged = MISFIT.verb, MISFIT
-            elif dead is not None:
-                end.verb, end.judged, end.error = dead.verb, dead, error
 
     def _close(self, run: Run, end: End) -> None:
         if hooks := self._hooks_of(run, end):
@@ -266,7 +247,7 @@ class Execution:
         if run.over:
             return
         try:
-            self._settle(run, self._settlement.unsaid(run))
+            self._settle(run, self.settlement.unsaid(run))
         except BaseException:
             log.exception("task %s: it goes back to its queue", run.id)
             self._release(run)
@@ -293,7 +274,7 @@ class Execution:
             self._leave(run)
 
     def _settle(self, run: Run, end: End) -> None:
-        self._settlement.settle(run, end)
+        self.settlement.settle(run, end)
         self._leave(run)
 
     def _leave(self, run: Run) -> None:
@@ -319,11 +300,6 @@ class Execution:
         return len(runs)
 
     # -- all of them ------------------------------------------------------------------------------------------------
-
-    @property
-    def busy_threads(self) -> int:
-        """How many handlers run in threads now."""
-        return self.calls.busy_threads
 
     async def watch(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Stop attempts that are past their deadline, until cancelled."""
@@ -361,6 +337,17 @@ class Execution:
             self._held_names.add(name)
             log.warning("no handler is named %r: its tasks are held until a worker that knows it appears", name)
         line.settle("hold", claim.id)
+
+
+async def _ask_rivals(rivals: Rivals, run: Run, end: End) -> None:
+    """A payload that another live worker may fit goes to it. Only a clear no makes it dead; else it is asked again later."""
+    dead, error = end.judged, end.error
+    end.verb, end.judged, end.error = ASK_AGAIN.verb, ASK_AGAIN, None
+    with suppress(StoreError):
+        if await rivals.may_fit(run.claim.queue, run.claim.id, run.spec.name):
+            end.verb, end.judged = MISFIT.verb, MISFIT
+        elif dead is not None:
+            end.verb, end.judged, end.error = dead.verb, dead, error
 
 
 _ATTEMPT = Execution._attempt.__code__  # noqa: SLF001 - its own module

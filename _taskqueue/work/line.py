@@ -30,11 +30,10 @@ from _taskqueue.work.rivals import Elsewhere
 from _taskqueue.work.tenure import Tenure
 
 GATHER = 128
-"""Settlements that are worth a call …"""
+GATHER_S = 0.002
+"""So many settlements are worth a call, and are waited for so long."""
 LAST_CALL_S = 2.0
 """What a line that was cut short may take to tell what is settled and give the rest back."""
-GATHER_S = 0.002
-"""… and how long they are waited for."""
 POLL_S = 1.0
 """A missed wake-up is caught by this; also how soon a request to cancel is noticed."""
 RECONCILE_S = 5.0
@@ -119,7 +118,7 @@ class Line:
             self._wake.set()
 
     def settle(self, verb: str, task_id: bytes, number: int = 0, first: bytes = b"", second: bytes = b"", fault: str = "") -> None:
-        """Settle an attempt that ended otherwise: retry, dead, cancel, snooze or hold."""
+        """Settle an attempt that ended otherwise: retry, dead, cancel, snooze, release, hold or misfit."""
         self._reports += (verb, task_id, number, first, second, fault)
         self._settled.append(task_id)
         self._wake.set()
@@ -133,11 +132,9 @@ class Line:
     def progress(self, task_id: bytes, packed: bytes, *, wake: bool) -> None:
         """Report progress; the last word wins, and goes with the next call. Callable from any thread."""
         self._progress[task_id] = packed
-        if not wake:
-            return
-        if threading.get_ident() == self._thread:
+        if wake and threading.get_ident() == self._thread:
             self._wake.set()
-        else:
+        elif wake:
             self.loop.call_soon_threadsafe(self._wake.set)
 
     async def save(self, task_id: bytes, packed: bytes) -> None:
@@ -362,22 +359,22 @@ class Line:
         if back := self._crew.admit(claims, suspects):
             self.give_back(back)
         else:
-            self._observe_waits(claims, answer.now_ms)
+            observe = self._metrics.wait(self.queue).observe
+            for claim in claims:
+                observe(max(0, answer.now_ms - claim.ready_ms) / 1000)
             self._pool.offer(claims)
         if self._doubtful and self.tenure.lasts:
-            doubtful, self._doubtful = self._doubtful, []
-            if back := self._crew.admit(doubtful, []):
-                self.give_back(back)
-            else:
-                self._pool.offer(doubtful)
+            self._start_doubtful()
         for task_id in answer.cancel:
             self._stop_one(task_id)
         self._set_timer(answer.due_in_us)
 
-    def _observe_waits(self, claims: list[Claim], now_ms: int) -> None:
-        observe = self._metrics.wait(self.queue).observe
-        for claim in claims:
-            observe(max(0, now_ms - claim.ready_ms) / 1000)
+    def _start_doubtful(self) -> None:
+        doubtful, self._doubtful = self._doubtful, []
+        if back := self._crew.admit(doubtful, []):
+            self.give_back(back)
+        else:
+            self._pool.offer(doubtful)
 
     def _stop_one(self, task_id: bytes) -> None:
         run = self.runs.get(task_id)

@@ -23,6 +23,7 @@ import msgspec
 
 from _taskqueue.domain.errors import Cancel, Discard, PayloadMismatch, Retry, TaskqueueError
 from _taskqueue.domain.task import Claim, Failure
+from _taskqueue.tasks.context import Desk
 from _taskqueue.tasks.folders import Home
 from _taskqueue.tasks.keptlog import LINE_CHARS_MAX
 from _taskqueue.work.messages import (
@@ -71,7 +72,7 @@ class ProcessEnded(Exception):
     """The process of a handler ended before the handler did."""
 
 
-class Attempt(Protocol):
+class Attempt(Desk, Protocol):
     """What an attempt offers to the process that runs it."""
 
     claim: Claim
@@ -79,23 +80,6 @@ class Attempt(Protocol):
 
     @property
     def id(self) -> str: ...
-
-    @property
-    def task_name(self) -> str: ...
-
-    @property
-    def max_attempts(self) -> int: ...
-
-    @property
-    def worker(self) -> str: ...
-
-    def remaining_s(self) -> float: ...
-
-    def report_progress(self, done: float, total: float | None, message: str | None) -> None: ...
-
-    def keep_line(self, line: str) -> None: ...
-
-    async def save(self, packed: bytes) -> None: ...
 
     async def submit_packed(self, task: str, payload: bytes, is_text: bool, options: dict[str, Any]) -> str: ...
 

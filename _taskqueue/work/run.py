@@ -130,7 +130,7 @@ class Run:
 
     async def save(self, packed: bytes) -> None:
         self._check_not_over()
-        self.execution.check_size("checkpoint", packed)
+        self.execution.settlement.check_size("checkpoint", packed)
         await ferry(self.line.save(self.claim.id, packed), self.line.loop)
 
     async def submit(self, task: str, payload: Any, options: Mapping[str, Any]) -> str:
@@ -166,6 +166,6 @@ class Run:
 
     def blocks(self, seconds: float, stack: str) -> Block:
         """Its handler blocks the event loop; called from the heartbeat's thread."""
-        self.execution.blockers.add(self.spec.name)
+        self.execution.calls.blockers.add(self.spec.name)
         self.keep_line(f"WARNING the handler has blocked the event loop for {seconds:.1f} s, at:\n{stack.rstrip()}")
         return Block(self.id, stack)

@@ -187,7 +187,7 @@ class Worker:
         self._metrics.slots.labels("async").set(self._settings.concurrency)
         self._metrics.slots.labels("thread").set(self._settings.threads)
         while True:
-            busy, threads = self._pool.busy, self._execution.busy_threads
+            busy, threads = self._pool.busy, self._execution.calls.busy_threads
             self._metrics.busy_slots.labels("async").set(busy)
             self._metrics.busy_slots.labels("thread").set(threads)
             self.dispatcher.look_for_unattended()

@@ -98,7 +98,7 @@ async def test_a_handler_that_blocked_runs_in_a_thread_from_then_on(working: Wor
 
 async def moved(bench: Bench, name: str) -> None:
     """Let this worker take the handler for one that blocks."""
-    bench.worker._execution.blockers.add(name)
+    bench.worker._execution.calls.blockers.add(name)
 
 
 async def test_in_its_thread_a_handler_has_all_of_its_context(working: Working, store: Store) -> None:

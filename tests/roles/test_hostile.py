@@ -968,7 +968,7 @@ async def test_a_handler_in_a_thread_of_its_own_ends_with_its_own_end(working: W
         return "done"
 
     async with working(leaves, blocking_handlers="thread") as bench:
-        bench.worker._execution.blockers.add("leaves")
+        bench.worker._execution.calls.blockers.add("leaves")
         assert result_of(await bench.run("leaves")) == "done"
 
 
