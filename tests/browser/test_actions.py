@@ -122,6 +122,7 @@ def test_ticked_rows_are_acted_on_and_no_other(bench: Program, visit: Visitor) -
 def test_everything_that_matches_needs_the_number_typed(bench: Program, visit: Visitor) -> None:
     submit_many(bench, [{"payload": n, "queue": "masses", "delay": "5h"} for n in range(1100)])
     page = visit.open(bench, "tasks?q=queue%3Amasses")
+    visit.expected = ("404",)  # a row that was cancelled may be deleted by the time the page asks for it
 
     page.get_by_label("Tick all on this page").check()
     expect(page.locator(".bulk")).to_contain_text("50 ticked")
