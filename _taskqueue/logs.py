@@ -14,6 +14,7 @@ from _taskqueue.outlet import Outlet, flush_outlets, to_descriptor
 
 STDOUT = 1
 LAST_WORDS_S = 0.3
+TEXT_CHARS_MAX = 8_192
 
 FIELDS = ("event", "task_id", "task", "queue", "attempt", "outcome", "duration_s", "error_type")
 _COLOURS = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[31m"}
@@ -27,12 +28,17 @@ class JsonLines(logging.Formatter):
             "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "msg": record.getMessage(),
+            "msg": _clipped(record.getMessage()),
         }
         line |= {name: value for name in FIELDS if (value := getattr(record, name, None)) is not None}
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+            line["traceback"] = _clipped(self.formatException(record.exc_info))
         return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def _clipped(text: str) -> str:
+    """Within what an outlet takes as one line, so that it stays JSON."""
+    return text if len(text) <= TEXT_CHARS_MAX else f"{text[: TEXT_CHARS_MAX // 2]} … (cut) … {text[-TEXT_CHARS_MAX // 2 :]}"
 
 
 class Columns(logging.Formatter):

@@ -7,6 +7,7 @@ line          one lease on one queue: settle, claim, wake up, survive faults
 tenure        how long that lease is sure to be held
 rivals        what live workers of another release may make of a payload
 isolation     a suspect of having killed its workers runs alone
+farewell      what an orderly stop could not tell the store
 heartbeat     an OS thread that renews leases even while the event loop is blocked
 pool          how many attempts run at once, and which claims wait for their turn
 execution     one attempt, in an asyncio task of its own, from its start to its settlement

@@ -143,10 +143,9 @@ class Execution:
             elif spec is None:
                 self._hold(claim, line)
             else:
-                before = line.runs.get(claim.id)
-                run = line.runs[claim.id] = Run(self, claim, spec, line, now)
-                if isinstance(before, Run):
+                if isinstance(before := line.runs.get(claim.id), Run):
                     self._superseded.add(before)
+                run = line.runs[claim.id] = Run(self, claim, spec, line, now)
                 if self._says_starts:
                     self.settlement.started(run)
                 self._spawn(run, self._attempt(run))
@@ -172,7 +171,11 @@ class Execution:
             run.error = error
         if FORKED:
             os._exit(0)  # the copy of a fork: its own life ends with the handler
-        self._go_on(run)
+        try:
+            self._over(run)
+        except BaseException:
+            log.exception("task %s: a defect kept its end from being recorded as it was", run.id)
+            self._give_up(run)
 
     def _over(self, run: Run) -> None:
         """The handler has ended: decide, and settle at once or after its hooks. Awaits nothing, so nothing is left of the
@@ -280,7 +283,8 @@ class Execution:
     def _leave(self, run: Run) -> None:
         if run.line.runs.get(run.claim.id) is run:
             del run.line.runs[run.claim.id]
-        self._superseded.discard(run)
+        if self._superseded:
+            self._superseded.discard(run)
         try:
             if run.children:
                 self._ownership.disown(run)

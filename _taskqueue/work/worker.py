@@ -31,6 +31,7 @@ from _taskqueue.tasks.discovery import Registry
 from _taskqueue.tasks.spec import current_submitter
 from _taskqueue.work.dispatcher import Dispatcher
 from _taskqueue.work.execution import Execution, Means, name_of
+from _taskqueue.work.farewell import Farewell
 from _taskqueue.work.heartbeat import Heartbeat
 from _taskqueue.work.pool import Pool
 from _taskqueue.work.rivals import Rivals, signature_id
@@ -85,6 +86,7 @@ class Worker:
             store, metrics, self.dispatcher.lines.values, self._describe, self._announcements(), self._obey,
             lease_s=settings.lease_s, stall_limit_s=settings.stall_limit_s,
         )  # fmt: skip
+        self._farewell = Farewell(settings.data_dir, self.name, store)
         self._started_at = time.time()
         self._quiet = False
         self._memory_max_bytes = _memory_max_bytes()
@@ -103,6 +105,8 @@ class Worker:
                 group.start_soon(part("the watch over deadlines", self._execution.watch))
                 group.start_soon(part("the isolation of suspects", self.dispatcher.isolation.run))
                 group.start_soon(part("the worker's gauges", self._keep_gauges))
+                with suppress(StoreError):
+                    await self._farewell.tell()
                 lines = anyio.Event()
                 await group.start(part("the lines to the queues", self._run_lines), lines)
                 self._producer.on_news = self.dispatcher.poke
@@ -166,6 +170,7 @@ class Worker:
             with suppress(StoreError):
                 await self._store.forget_worker(self.name)
         self.clean = lines_ended.is_set() and all(line.clean for line in self.dispatcher.lines.values())
+        self._farewell.keep([(line.queue, line.lease) for line in self.dispatcher.lines.values() if line.lease and not line.clean])
         log.info("worker stopped; %d tasks went back to their queues", back, extra={"event": "worker.stopped"})
 
     async def _until_idle(self, limit_s: float, hurrying: anyio.Event | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -78,12 +79,12 @@ Working = Callable[..., AbstractAsyncContextManager[Bench]]
 
 
 @pytest.fixture
-def working(store: Store, metrics: Metrics) -> Working:
+def working(store: Store, metrics: Metrics, tmp_path: Path) -> Working:
     """``async with working(task, task, hooks=[…], concurrency="1") as bench``: a worker with these tasks."""
 
     @asynccontextmanager
     async def make(*tasks: AnyTask, hooks: Sequence[Hook] = (), **options: str) -> AsyncIterator[Bench]:
-        flags = {"concurrency": "20", "drain-timeout": "5s", "queues": "default", "log-tasks": "errors"}
+        flags = {"concurrency": "20", "drain-timeout": "5s", "queues": "default", "log-tasks": "errors", "data-dir": str(tmp_path)}
         settings = load_settings(flags | {name.replace("_", "-"): text for name, text in options.items()}, {}).settings
         registry = Registry({one.name: one for one in tasks}, list(hooks))
         client, life, ended = Producer(store, metrics, registry, settings.payload_bytes_max), Life(), anyio.Event()
