@@ -181,6 +181,7 @@ class Execution:
         """The handler has ended: decide, and settle at once or after its hooks. Awaits nothing, so nothing is left of the
         handler's that could still reach this.
         """
+        run.task = None
         if run.lack is not None:
             self._give_back(run, run.lack)
             return

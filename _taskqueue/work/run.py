@@ -161,7 +161,7 @@ class Run:
     def forget(self) -> None:
         """Let go of what refers back to this: circles would keep payloads until the garbage collector comes by."""
         self.over = True
-        self.error = self.result = self.after_hook = None
+        self.error = self.result = self.after_hook = self.task = None
         del self.context
 
     def blocks(self, seconds: float, stack: str) -> Block:
