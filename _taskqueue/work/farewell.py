@@ -24,29 +24,29 @@ class Farewell:
     """The leases that ended in order and unheard.
 
     Args:
-        folder: the data folder; it need not exist.
+        folder: the data folder, which need not exist; None keeps nothing: an embedded store ends with its worker.
         worker: the name of this worker.
     """
 
-    def __init__(self, folder: Path, worker: str, store: Store) -> None:
+    def __init__(self, folder: Path | None, worker: str, store: Store) -> None:
         self._folder, self._store = folder, store
-        self._path = folder / f"left-{worker.replace(':', '-').replace('/', '-')}.json"
+        self._name = f"left-{worker.replace(':', '-').replace('/', '-')}.json"
         self._where = [store.connector.shown, store.namespace]
 
     def keep(self, leases: Sequence[tuple[str, str]]) -> None:
         """Keep these leases: queue and id of each. Where nothing can be written, the store waits for their end."""
-        if not leases:
+        if not leases or self._folder is None:
             return
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            with os.fdopen(os.open(self._folder / self._name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
                 json.dump({"store": self._where, "leases": list(leases)}, file)
         except OSError as error:
             log.debug("the end of this worker cannot be kept in %s: %s", self._folder, error.strerror)
 
     async def tell(self) -> None:
         """Give back what workers before held here when they stopped in order. Raises StoreError."""
-        for path in sorted(self._folder.glob(PATTERN)):
+        for path in sorted(self._folder.glob(PATTERN)) if self._folder is not None else ():
             kept = _read(path)
             if kept.get("store") != self._where:
                 continue

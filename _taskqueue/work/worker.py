@@ -86,7 +86,7 @@ class Worker:
             store, metrics, self.dispatcher.lines.values, self._describe, self._announcements(), self._obey,
             lease_s=settings.lease_s, stall_limit_s=settings.stall_limit_s,
         )  # fmt: skip
-        self._farewell = Farewell(settings.data_dir, self.name, store)
+        self._farewell = Farewell(settings.data_dir if settings.redis_url else None, self.name, store)
         self._started_at = time.time()
         self._quiet = False
         self._memory_max_bytes = _memory_max_bytes()

@@ -16,6 +16,8 @@ from _taskqueue.tasks.spec import task
 from tests.roles.conftest import Working, until
 
 pytestmark = pytest.mark.anyio
+SHARED = "redis://localhost:6379/0"
+"""Says that the store is no embedded one; nobody connects to it."""
 
 
 @task
@@ -26,7 +28,7 @@ async def sleeps(text: str) -> None:
 
 async def left(working: Working, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A worker that stopped without its store; gives the id of what ran on it."""
-    async with working(sleeps, data_dir=str(folder), drain_timeout="0s") as bench:
+    async with working(sleeps, data_dir=str(folder), redis_url=SHARED, drain_timeout="0s") as bench:
         task_id = await bench.submit("sleeps", b"long")
         await until(lambda: bench.worker.busy == 1)
 
@@ -48,7 +50,7 @@ async def test_the_next_worker_gives_back_what_stopped_unheard(working: Working,
     (path,) = (tmp_path / "data").glob("left-*.json")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
-    async with working(sleeps, data_dir=str(tmp_path / "data"), drain_timeout="0s") as bench:
+    async with working(sleeps, data_dir=str(tmp_path / "data"), redis_url=SHARED, drain_timeout="0s") as bench:
         await until(lambda: bench.worker.busy == 1)
         sight = await bench.see(task_id)
 
@@ -61,7 +63,7 @@ async def test_a_file_of_others_is_left_alone(working: Working, tmp_path: Path, 
     path = tmp_path / "left-x.json"
     path.write_text(text, encoding="utf-8")
 
-    async with working(sleeps, data_dir=str(tmp_path)) as bench:
+    async with working(sleeps, data_dir=str(tmp_path), redis_url=SHARED) as bench:
         await bench.run("sleeps", b"short")
 
     assert path.read_text(encoding="utf-8") == text
