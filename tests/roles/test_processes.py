@@ -130,7 +130,7 @@ async def test_a_retry_of_a_process_keeps_its_time(working: Working) -> None:
         sight = await bench.run("ends", b"retry", state=State.RETRYING, max_attempts=2)
 
     assert sight.score is not None
-    assert 3590_000 < sight.score - sight.now_ms <= 3600_000
+    assert 3_590_000 < sight.score - sight.now_ms < 3_600_001  # the score has the priority behind its point
 
 
 async def test_a_process_that_listens_may_clean_up(working: Working, tmp_path: Path) -> None:
