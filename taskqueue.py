@@ -110,6 +110,7 @@ async def serve(loaded: Loaded, modules: Sequence[str], life: Life) -> int:
         producer = Producer(store, metrics, registry, settings.payload_bytes_max, settings.durability)
         producer.default_task = registry.default if "worker" in roles else settings.default_task
         health.use(store)
+        spare_the_collector()
         async with running(part("the producer", producer.run)), anyio.create_task_group() as parts:
             parts.start_soon(life.stop_when_cancelled)
             with life.starting():
@@ -127,7 +128,7 @@ async def serve(loaded: Loaded, modules: Sequence[str], life: Life) -> int:
                     await parts.start(part("what the API needs", site.run))
                     await parts.start(part("the API's server", run_server), site.app, api_socket, life.stopping.wait)
             if life.ready:
-                spare_the_collector()
+                spare_the_collector(at_work=True)
                 log.info("ready: %s", " and ".join([*urls[:-1], f"{urls[-1]}/metrics"]), extra={"event": "process.ready"})
     log.info("stopped", extra={"event": "process.stopped"})
     return EXIT_OK if worker is None or worker.clean else EXIT_LEFT_BEHIND
