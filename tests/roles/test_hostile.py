@@ -678,6 +678,35 @@ async def test_what_is_claimed_does_not_start_when_the_lease_may_have_ended(work
     assert started == ["first", "second"]
 
 
+async def test_what_waited_for_a_thread_does_not_start_when_the_lease_may_have_ended(working: Working) -> None:
+    go_on = threading.Event()
+    started: list[str] = []
+
+    @task
+    def notes(text: str) -> None:
+        started.append(text)
+        if text == "first":
+            go_on.wait(10)
+
+    async with working(notes, threads="1") as bench:
+        first = await bench.submit("notes", b"first")
+        await until(lambda: started == ["first"])
+        second = await bench.submit("notes", b"second")
+        await until(lambda: bench.worker.busy == 2)
+        line = bench.worker.dispatcher.lines["default"]
+        line.tenure.renew, renew = lambda sent_at: None, line.tenure.renew  # type: ignore[method-assign]
+        line.tenure.until = 0.0
+        go_on.set()
+        await bench.reaches(first, State.SUCCEEDED)
+        await until(lambda: line._doubtful)
+        assert started == ["first"]
+        line.tenure.renew = renew  # type: ignore[method-assign]
+        sight = await bench.reaches(second, State.SUCCEEDED)
+
+    assert started == ["first", "second"]
+    assert sight.failed_attempts == 0
+
+
 # -- the guard of the whole -----------------------------------------------------------------------------------------------
 
 
