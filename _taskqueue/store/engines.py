@@ -120,11 +120,6 @@ def find_servers() -> list[ServerBinary]:
     )
 
 
-def find_server() -> ServerBinary:
-    """The preferred server. Raises UsageError."""
-    return find_servers()[0]
-
-
 def choose(servers: Sequence[ServerBinary], wrote: Engine | None, dump: Dump | None, folder: str) -> ServerBinary:
     """The server for a data folder.
 

@@ -337,7 +337,7 @@ class Line:
 
     def _claim_less(self, limit: int) -> int:
         """An answer that did not come may have been too large for what is in between; gives the next limit."""
-        self._claim_max = max(1, min(limit, self._claim_max) // 2)
+        self._claim_max = max(1, min(limit or CLAIM_MAX, self._claim_max) // 2)
         return min(limit, self._claim_max)
 
     def _take(self, answer: Answer, exchange: Exchange) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from _taskqueue.store.engines import find_server
+from _taskqueue.store.engines import find_servers
 from tests.conftest import start_server
 from tests.program import Program
 
@@ -120,7 +120,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     def start_one(*flags: str) -> Server:
         folder = tmp_path / f"server{len(processes)}"
         folder.mkdir()
-        process, url = start_server(find_server().path, folder, *flags)
+        process, url = start_server(find_servers()[0].path, folder, *flags)
         processes.append(process)
         return process, url
 

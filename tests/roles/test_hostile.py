@@ -785,6 +785,10 @@ async def test_after_an_answer_that_failed_less_is_claimed_and_then_more_again(w
         line.poke()
         await until(lambda: limits[-1] == 50)
 
+        line._claim_max = 200
+        line._claim_less(0)  # a call that only settled says little of how much may be claimed
+        assert line._claim_max == 100
+
     assert limits[:4] == [50, 25, 12, 6]
 
 

@@ -11,7 +11,7 @@ import pytest
 from _taskqueue.domain.errors import UsageError
 from _taskqueue.store.address import Address, hide_password, read_address
 from _taskqueue.store.connect import SOCKET_TIMEOUT_S, Connector
-from _taskqueue.store.engines import find_server
+from _taskqueue.store.engines import find_servers
 from tests.conftest import start_server
 
 pytestmark = pytest.mark.anyio
@@ -178,7 +178,7 @@ def odd_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     except OSError:
         pytest.skip("this machine has no IPv6")
     login = ("--user", "me", "on", f">{ME['password']}", "~*", "&*", "+@all")
-    process, _ = start_server(find_server().path, folder, "--port", port, "--bind", "::1", *login)
+    process, _ = start_server(find_servers()[0].path, folder, "--port", port, "--bind", "::1", *login)
     yield [f"redis://{LOGIN}[::1]:{port}/2?client_name=me", f"unix://{LOGIN}{quote(str(folder))}/redis.sock?db=2&client_name=me"]
     process.terminate()
     process.wait()
